@@ -1,0 +1,24 @@
+"""tblib: what is a chest film classifier's accuracy made of?
+
+The modules are rooms that data walks through in one direction::
+
+    run · film → phantom · artefacts → twins → catalogue → prepare → dataset → model → train
+        → evaluate → shortcuts → predict → figures · findings → report · workflow
+
+A module imports only from rooms before it. None of ``run``, ``film``, ``phantom``, ``artefacts``,
+``twins``, ``catalogue`` and ``shortcuts`` imports torch, so the exploratory notebook opens at once.
+"""
+
+__version__ = "0.1.0"
+
+
+class TblibError(Exception):
+    """Base of every error tblib raises on purpose; its text is a sentence for a person.
+
+    Jupyter shows only that sentence: the person reading it needs to know what to do, not where in
+    tblib the problem was noticed.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython calls this in place of printing a traceback."""
+        return [f"{type(self).__name__}: {self}"]

@@ -1,0 +1,192 @@
+"""Evaluation: the model's scores on validation and test, its operating points, calibration and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit
+
+from tblib.metrics import (
+    KAGGLE_FILMS,
+    Estimate,
+    Floats,
+    Scored,
+    at_balance,
+    bootstrap_weights,
+    calibration,
+    composites,
+    confusion,
+    ppv_at,
+    proportions,
+    ranking,
+)
+from tblib.model import ModelError, TrainedModel, load_model
+from tblib.run import Run, write_json, write_table
+from tblib.train import infer, load_part, pick_device
+
+SENSITIVITIES = (0.90, 0.95)  # wanted at the operating points that validation gives
+PREVALENCES = (0.01, 0.05, 0.10)  # at which a positive predictive value is given
+COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1", "mcc")  # of a point
+SHARPEST, BLUNTEST = 0.05, 20.0  # temperatures between which the best is looked for
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a logit becomes a calibrated probability: sigmoid((logit − shift) / temperature).
+
+    Attributes:
+        shift: ln(pos_weight), by which a weighted loss raises the logits (Elkan 2001).
+        temperature: fitted on validation (Guo 2017).
+        note: empty, or why no temperature could be fitted.
+    """
+
+    shift: float
+    temperature: float
+    note: str
+
+    def probability(self, logits: Floats) -> Floats:
+        """Calibrated probabilities float (N,) of logits float (N,)."""
+        probability: Floats = expit((logits - self.shift) / self.temperature)
+        return probability
+
+
+def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
+    """Score validation and test, write ``predictions.csv`` and ``metrics.json``, return the latter's content.
+
+    Thresholds and temperature come from validation; every metric is measured on test. Each metric is an
+    object with value, low and high (95 %): Wilson limits for proportions, percentiles of `replicates`
+    bootstrap samples for the others, twin groups kept whole in both.
+
+    Raises:
+        ModelError: the model was trained on another preparation than the run's.
+    """
+    trained = load_model(run.need("model.safetensors"))
+    predictions = score_parts(run, trained)
+    val, test = (predictions[predictions["part"] == part] for part in ("val", "test"))
+    scaling = fit_calibration(val["logit"].to_numpy(), val["target"].to_numpy(), trained.training["pos_weight"])
+    predictions["calibrated"] = scaling.probability(predictions["logit"].to_numpy())
+    test = predictions.loc[test.index]
+    metrics = measure(test, thresholds(val), scaling, replicates, seed)
+    write_table(run.path("predictions.csv"), predictions)
+    write_json(run.path("metrics.json"), metrics)
+    return metrics
+
+
+def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
+    """The validation and test rows of ``split.csv`` with the model's logit and probability = sigmoid(logit).
+
+    Raises:
+        ModelError: the model was trained on another preparation than the run's.
+    """
+    preparation = run.facts("preparation.json")
+    if trained.preparation != preparation:
+        raise ModelError(
+            f"The model in {run.folder} was trained on another preparation (input {trained.size} px; the run's images "
+            f"have {preparation['size']} px). Train again: python -m tblib run --name {run.folder.name} --from training"
+        )
+    torch.set_num_threads(trained.training["threads"])  # sums depend on it in their last bits
+    device = pick_device()
+    cnn = trained.cnn.to(device)
+    rows = run.table("split.csv")
+    parts = []
+    for part in ("val", "test"):
+        logits = infer(cnn, load_part(run, part, device).images, trained.normalisation).double().cpu().numpy()
+        parts.append(rows[rows["part"] == part].assign(logit=logits, probability=expit(logits)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def thresholds(val: pd.DataFrame) -> dict[str, float]:
+    """Operating points: 0.5, and the highest thresholds that reach 90 % and 95 % sensitivity on validation."""
+    positives = np.sort(val.loc[val["target"] == 1, "probability"].to_numpy())[::-1]
+    points = {"0.5": 0.5}
+    for wanted in SENSITIVITIES:
+        points[f"sensitivity_{wanted:.0%}".rstrip("%")] = float(positives[int(np.ceil(wanted * len(positives))) - 1])
+    return points
+
+
+def fit_calibration(logits: Floats, target: npt.NDArray[np.int64], pos_weight: float) -> Calibration:
+    """The temperature with the least log loss on validation, after the shift of `pos_weight` is taken out.
+
+    Where the scores separate validation without an error the loss only falls as the temperature goes
+    to 0, and says nothing about test: then it stays at 1, with a note.
+    """
+    shift = float(np.log(pos_weight))
+    signed = np.where(target == 1, 1.0, -1.0) * (logits - shift)
+    found = minimize_scalar(
+        lambda log_t: -float(np.mean(log_expit(signed / np.exp(log_t)))),
+        bounds=(np.log(SHARPEST), np.log(BLUNTEST)),
+        method="bounded",
+    )
+    temperature = float(np.exp(found.x))
+    if SHARPEST * 1.01 < temperature < BLUNTEST * 0.99:
+        return Calibration(shift, temperature, "")
+    note = "Validation gives no temperature (its films are separated without error, or not at all); it stays at 1."
+    return Calibration(shift, 1.0, note)
+
+
+def measure(
+    test: pd.DataFrame, points: dict[str, float], scaling: Calibration, replicates: int, seed: int
+) -> dict[str, Any]:
+    """The content of ``metrics.json`` from the test rows of the predictions."""
+    scored = _scored(test, "probability")
+    weights = bootstrap_weights(scored, replicates, seed)
+    positives = int(scored.target.sum())
+    at = {name: _operating_point(scored, threshold, weights) for name, threshold in points.items()}
+    return {
+        "n": len(test),
+        "positives": positives,
+        "prevalence": positives / len(test),
+        "twin_groups": int(test["twin_group"].nunique()),
+        "majority_accuracy": max(positives, len(test) - positives) / len(test),
+        **{name: value for name, value in at["0.5"].items() if name not in ("threshold", "confusion")},
+        **_objects(ranking(scored, weights)),
+        **_objects(calibration(_scored(test, "calibrated"), weights)),
+        "thresholds": points,
+        "operating_points": at,
+        "calibration": {
+            "shift": scaling.shift,
+            "temperature": scaling.temperature,
+            "note": scaling.note,
+            "before": _objects(calibration(scored, weights)),
+        },
+        "intervals": {
+            "level": 0.95,
+            "replicates": replicates,
+            "seed": seed,
+            "method": "proportions: Wilson at Kish's effective number of films; the rest: percentiles of a bootstrap of "
+            "twin groups within classes; lower limits of a faultless figure: the worst corner of the Wilson limits",
+        },
+    }
+
+
+def worst(test: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most `most` test rows, those first whose probability is farthest from the truth."""
+    distance = (test["target"] - test["probability"]).abs()
+    return test.loc[distance.sort_values(ascending=False, kind="stable").index[:most]]
+
+
+def _operating_point(scored: Scored, threshold: float, weights: Floats) -> dict[str, Any]:
+    shares = proportions(scored, threshold)
+    se, sp = shares["sensitivity"], shares["specificity"]
+    return {
+        "threshold": threshold,
+        "confusion": {name: int(count[0]) for name, count in confusion(scored, threshold).items()},
+        **_objects(shares),
+        **_objects(composites(scored, threshold, weights)),
+        "accuracy_at_3500_700": at_balance(se, sp, *KAGGLE_FILMS)._asdict(),
+        "ppv_at_prevalence": {f"{p:g}": ppv_at(se, sp, p)._asdict() for p in PREVALENCES},
+    }
+
+
+def _scored(rows: pd.DataFrame, column: str) -> Scored:
+    return Scored(rows["target"].to_numpy(), rows[column].to_numpy(), rows["twin_group"].to_numpy())
+
+
+def _objects(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {name: estimate._asdict() for name, estimate in estimates.items()}

@@ -1,0 +1,439 @@
+"""Figures: each function takes tables or arrays and returns a matplotlib Figure whose label is its alt text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from tblib.artefacts import TINT_VISIBLE, boxes_from_text
+from tblib.film import Pixels
+from tblib.metrics import ECE_BINS, Floats, wilson
+from tblib.survey import Shown
+
+if TYPE_CHECKING:
+    from tblib.predict import Answer
+
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito's: told apart without red-green vision
+BOXES = {"markers": "#F0E442", "white_rectangles": "#D55E00", "black_boxes": "#56B4E9", "border": "#009E73"}
+NAMES = {
+    "markers": "marker",
+    "white_rectangles": "white rectangle",
+    "black_boxes": "black box",
+    "border": "film border",
+}
+DPI = 110
+
+
+def display_figure(figure: Figure, synthetic: bool) -> None:
+    """Show a figure in a notebook as PNG with its alt text; stamp it SYNTHETIC where the films are."""
+    from IPython.display import Image, display
+
+    alt = str(figure.get_label())
+    if synthetic:
+        figure.text(0.995, 0.005, "SYNTHETIC", ha="right", va="bottom", color=VERMILION, fontsize=9, fontweight="bold")
+        alt = f"SYNTHETIC films. {alt}"
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    display(Image(data=buffer.getvalue(), format="png", alt=alt))
+
+
+def class_balance(counts: dict[str, int]) -> Figure:
+    """Films a class."""
+    figure, (ax,) = _panels("Bar chart of films a class: " + _listed(counts) + ".", 1, (6.4, 1.7))
+    bars = ax.barh(list(counts), list(counts.values()), color=[BLUE, VERMILION], height=0.6)
+    ax.bar_label(bars, padding=4)
+    ax.set(xlabel="films", xlim=(0, 1.12 * max(counts.values())))
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+def film_grid(shown: Sequence[Shown], columns: int = 8) -> Figure:
+    """Films as they are in the files, colours included, each under its name."""
+    alt = f"{len(shown)} films: " + ", ".join(_name(item) for item in shown) + "."
+    figure, axes = _tiles(len(shown), columns, alt)
+    for ax, item in zip(axes, shown, strict=True):
+        _film(ax, item.film.pixels, f"{_name(item)}\n{item.film.mode}")
+    return figure
+
+
+def boxed_films(shown: Sequence[Shown], columns: int = 6) -> Figure:
+    """Films with what the detectors found on them drawn as boxes."""
+    figure, axes = _tiles(
+        len(shown), columns, f"{len(shown)} films with boxes around what the detectors found.", legend=True
+    )
+    for ax, item in zip(axes, shown, strict=True):
+        _film(ax, item.film.pixels, _name(item))
+        for kind in ("markers", "white_rectangles", "black_boxes"):
+            for box in boxes_from_text(item.row[kind]):
+                _outline(ax, (box.left, box.top, box.right - box.left, box.bottom - box.top), BOXES[kind])
+        _border_outline(ax, item)
+    handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=BOXES[kind], label=NAMES[kind]) for kind in BOXES]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def file_modes(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
+    """Share of each file mode within each class."""
+    shares = pd.crosstab(table["label"], table["mode"], normalize="index").loc[list(classes)]
+    alt = "; ".join(f"{name}: " + ", ".join(f"{m} {v:.0%}" for m, v in row.items()) for name, row in shares.iterrows())
+    figure, (ax,) = _panels(f"Share of file modes in each class. {alt}.", 1, (6.4, 1.9))
+    shares.plot.barh(stacked=True, ax=ax, color=sns.color_palette("colorblind", shares.shape[1]), width=0.6)
+    ax.set(xlabel="share of the class's files", ylabel="", xlim=(0, 1))
+    ax.invert_yaxis()
+    ax.legend(title="mode", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+def spectra(by_class: dict[str, Floats]) -> Figure:
+    """Mean histogram of red, green and blue of each class's three-channel files."""
+    gaps = {name: float(np.abs(levels[0] - levels[2]).sum() / 2) for name, levels in by_class.items()}
+    apart = "; ".join(f"{name}: red and blue differ over {gap:.0%} of the pixels" for name, gap in gaps.items())
+    figure, axes = _panels(f"Mean colour spectra of each class. {apart}.", len(by_class), (8.6, 2.8), sharey=True)
+    for ax, (name, levels) in zip(axes, by_class.items(), strict=True):
+        for level, colour, style in zip(levels, ("#C0392B", "#1E8449", "#2455A4"), ("-", "--", ":"), strict=True):
+            smooth = np.convolve(level, np.full(5, 0.2), mode="same")
+            ax.plot(100 * smooth, color=colour, linestyle=style, linewidth=1.6)
+        ax.set(title=name, xlabel="level (0 black … 255 full)", xlim=(0, 255), ylim=(0, None))
+    axes[0].set_ylabel("% of pixels")
+    axes[-1].legend(["red", "green", "blue"], frameon=False)
+    top = 100 * max(float(np.quantile(levels, 0.995)) for levels in by_class.values())
+    axes[0].set_ylim(0, 1.15 * top)
+    return figure
+
+
+def tint_map(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
+    """Hue against strength of the mean colour of each three-channel film, and the tint strengths per class."""
+    counts = (
+        table.groupby("label")["tint_strength"].agg(lambda strength: int((strength > TINT_VISIBLE).sum())).to_dict()
+    )
+    figure = _figure(f"Tint of each film. Visibly tinted: {_listed(counts)}.", (8.6, 3.6))
+    wheel = figure.add_subplot(1, 2, 1, projection="polar")
+    line = figure.add_subplot(1, 2, 2)
+    for name, colour in zip(classes, (BLUE, VERMILION), strict=True):
+        films = table[(table["label"] == name) & (table["tint_strength"] > 0)]
+        wheel.scatter(np.deg2rad(films["hue"]), films["chroma"], s=9, color=colour, alpha=0.5, label=name)
+        strength = table.loc[(table["label"] == name) & ~table["one_channel"].astype(bool), "tint_strength"]
+        if len(strength):
+            sns.ecdfplot(x=strength, ax=line, color=colour, label=f"{name} ({len(strength)} files)")
+    wheel.set_title("hue (angle) and chroma (radius)", fontsize=9)
+    wheel.set_xticks(np.deg2rad([0, 60, 120, 180, 240, 300]), ["red", "yellow", "green", "cyan", "blue", "magenta"])
+    wheel.tick_params(labelsize=8)
+    line.axvline(TINT_VISIBLE, color=GREY, linestyle=":")
+    line.set(xlabel="tint strength: mean |R − B|, grey levels", ylabel="share of three-channel files", ylim=(0, 1.02))
+    line.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def prevalences(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
+    """How common each artefact is per class, with intervals, and the odds ratios."""
+    cues = list(dict.fromkeys(table["cue"]))
+    told = "; ".join(
+        f"{cue}: " + ", ".join(f"{row.label} {row.share:.0%}" for row in table[table["cue"] == cue].itertuples())
+        for cue in cues
+    )
+    figure, (left, right) = _panels(
+        f"Prevalence of artefacts. {told}.", 2, (8.6, 3.2), sharey=True, width_ratios=(3, 2)
+    )
+    for offset, name, colour in ((-0.12, classes[0], BLUE), (0.12, classes[1], VERMILION)):
+        rows = table[table["label"] == name]
+        _whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, name)
+    left.set(xlabel="share of the class's films", xlim=(-0.02, 1.02), yticks=range(len(cues)), yticklabels=cues)
+    left.invert_yaxis()
+    left.legend(frameon=False, loc="lower right")
+    odds = table.drop_duplicates("cue")
+    _whiskers(right, odds["odds_ratio"], odds["odds_low"], odds["odds_high"], np.arange(len(cues)), "black", "")
+    right.axvline(1, color=GREY, linestyle=":")
+    right.set(xscale="log", xlabel=f"odds ratio, {classes[1]} over {classes[0]}")
+    return figure
+
+
+def grey_levels(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
+    """Distributions of mean grey, spread of grey and evenness of the grey histogram per class."""
+    columns = {
+        "grey_mean": "mean grey level",
+        "grey_sd": "sd of the grey levels",
+        "equalised": "evenness of the histogram",
+    }
+    means = table.groupby("label")[list(columns)].median()
+    told = "; ".join(
+        f"{text}: " + ", ".join(f"{n} {means.loc[n, c]:.3g}" for n in classes) for c, text in columns.items()
+    )
+    figure, axes = _panels(f"Grey levels per class, medians: {told}.", 3, (8.6, 2.6))
+    for ax, (column, text) in zip(axes, columns.items(), strict=True):
+        for name, colour in zip(classes, (BLUE, VERMILION), strict=True):
+            values = table.loc[table["label"] == name, column]
+            sns.histplot(
+                x=values, ax=ax, color=colour, label=name, stat="probability", bins=24, element="step", alpha=0.35
+            )
+        ax.set(xlabel=text, ylabel="share of films" if ax is axes[0] else "")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def importances(table: pd.DataFrame) -> Figure:
+    """How much the file-facts probe loses when one fact is shuffled."""
+    told = ", ".join(f"{row.fact} {row.mean:.3f}" for row in table.head(3).itertuples())
+    figure, (ax,) = _panels(f"Permutation importance of file facts, strongest: {told}.", 1, (6.4, 3.0))
+    ax.barh(table["fact"], table["mean"], xerr=table["sd"], color=GREY, ecolor="black", height=0.6)
+    ax.invert_yaxis()
+    ax.set(xlabel="fall of the held-out AUROC when the fact is shuffled (mean ± sd)")
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+def before_after(shown: Sequence[Shown], images: Pixels) -> Figure:
+    """Films as given above the same films as the CNN gets them, uint8 (n, H, W)."""
+    count = len(shown)
+    figure = _figure(
+        f"{count} films before and after preparation to {images.shape[1]}×{images.shape[2]} grey.", (1.25 * count, 3.0)
+    )
+    axes = figure.subplots(2, count, squeeze=False)
+    for i, item in enumerate(shown):
+        _film(axes[0, i], item.film.pixels, f"{_name(item)}\n{item.film.mode}, {item.film.pixels.shape[0]} px")
+        _film(axes[1, i], images[i], f"grey, {images.shape[1]} px")
+    return figure
+
+
+def split_parts(split: pd.DataFrame) -> Figure:
+    """Films of each class in each part."""
+    counts = pd.crosstab(split["part"], split["label"]).loc[["train", "val", "test"]]
+    told = "; ".join(f"{part}: " + ", ".join(f"{n} {v}" for n, v in row.items()) for part, row in counts.iterrows())
+    figure, (ax,) = _panels(f"Films a part. {told}.", 1, (6.4, 2.0))
+    counts.plot.barh(stacked=True, ax=ax, color=[BLUE, VERMILION], width=0.6)
+    for container in ax.containers:
+        ax.bar_label(container, label_type="center", color="white", fontsize=8)  # type: ignore[arg-type]
+    ax.invert_yaxis()
+    ax.set(xlabel="films", ylabel="")
+    ax.legend(frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+def training_curves(history: pd.DataFrame) -> Figure:
+    """Loss, accuracy, F1 and learning rate by epoch, the kept epoch marked."""
+    best = history.loc[history["val_loss"].idxmin()]
+    alt = f"Training curves over {len(history)} epochs; kept: epoch {best['epoch']:.0f}, validation F1 {best['val_f1']:.3f}."
+    figure, axes = _panels(alt, 4, (10.0, 2.6))
+    for ax, name in zip(axes, ("loss", "accuracy", "f1"), strict=False):
+        for part, colour, style in (("train", GREY, "--"), ("val", VERMILION, "-")):
+            label = {"train": "training (augmented)", "val": "validation"}[part]
+            ax.plot(
+                history["epoch"], history[f"{part}_{name}"], style, color=colour, label=label, marker=".", markersize=4
+            )
+        ax.set(title={"f1": "F1"}.get(name, name), xlabel="epoch")
+    axes[0].set_ylim(bottom=0)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[3].step(history["epoch"], history["lr"], where="mid", color="black")
+    axes[3].set(title="learning rate", xlabel="epoch", yscale="log")
+    for ax in axes:
+        ax.axvline(best["epoch"], color=BLUE, linestyle=":")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def confusion_matrices(points: dict[str, dict[str, Any]], classes: tuple[str, str]) -> Figure:
+    """One confusion matrix an operating point."""
+    told = "; ".join(f"at {name}: " + _listed(point["confusion"]) for name, point in points.items())
+    figure, axes = _panels(f"Confusion matrices on test. {told}.", len(points), (9.6, 3.0))
+    for ax, (name, point) in zip(axes, points.items(), strict=True):
+        cells = point["confusion"]
+        counts = np.array([[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]])
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        labels = [[f"{n}\n{s:.0%}" for n, s in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
+        sns.heatmap(shares, annot=labels, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=ax, square=True)
+        title = (
+            "threshold 0.5"
+            if name == "0.5"
+            else f"{name.split('_')[1]} % sensitivity on validation\n(threshold {point['threshold']:.3g})"
+        )
+        ax.set(title=title, xlabel="called", xticklabels=classes)
+        ax.set_yticklabels(classes if ax is axes[0] else ["", ""], rotation=90, va="center")
+    axes[0].set_ylabel("true")
+    return figure
+
+
+def roc_and_precision_recall(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
+    """ROC and precision-recall curves on test, the operating points on them."""
+    auroc, ap = metrics["auroc"]["value"], metrics["average_precision"]["value"]
+    figure, (left, right) = _panels(
+        f"ROC curve, AUROC {auroc:.3f}; precision-recall curve, AP {ap:.3f}.", 2, (8.6, 3.6)
+    )
+    false_positive, true_positive, _ = roc_curve(test["target"], test["probability"])
+    precision, recall, _ = precision_recall_curve(test["target"], test["probability"])
+    left.step(false_positive, true_positive, where="post", color=VERMILION)
+    left.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    left.set(xlabel="1 − specificity", ylabel="sensitivity", title=f"ROC, AUROC {auroc:.3f}")
+    right.step(recall, precision, where="post", color=VERMILION)
+    right.axhline(metrics["prevalence"], color=GREY, linestyle=":")
+    right.set(
+        xlabel="sensitivity (recall)",
+        ylabel="PPV (precision)",
+        title=f"precision and recall, AP {ap:.3f}",
+        ylim=(0, 1.02),
+    )
+    for (name, point), mark in zip(metrics["operating_points"].items(), "os^", strict=True):
+        sensitivity, ppv = point["sensitivity"]["value"], point["ppv"]["value"]
+        text = "threshold 0.5" if name == "0.5" else f"{name.split('_')[1]} % on validation"
+        left.plot(1 - point["specificity"]["value"], sensitivity, mark, color="black", label=text, clip_on=False)
+        if ppv is not None:
+            right.plot(sensitivity, ppv, mark, color="black", clip_on=False)
+    left.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def reliability(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
+    """Observed share of positives against the probability, before and after calibration, and both score histograms."""
+    before, after = metrics["calibration"]["before"]["ece"]["value"], metrics["ece"]["value"]
+    alt = f"Calibration before (ECE {before:.3f}) and after (ECE {after:.3f}) temperature scaling."
+    figure, axes = _panels(alt, 3, (9.6, 3.2))
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    for ax, column, title in (
+        (axes[0], "probability", f"before, ECE {before:.3f}"),
+        (axes[1], "calibrated", f"after, ECE {after:.3f}"),
+    ):
+        bins = np.minimum((test[column] * ECE_BINS).astype(int), ECE_BINS - 1)
+        ax.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+        for _, rows in test.groupby(bins):
+            observed = wilson(int(rows["target"].sum()), len(rows))
+            ax.vlines(rows[column].mean(), observed.low, observed.high, color=VERMILION, alpha=0.6)
+            ax.scatter(rows[column].mean(), observed.value, s=10 + 60 * np.sqrt(len(rows) / len(test)), color=VERMILION)
+        ax.set(title=title, xlabel="probability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes[0].set_ylabel("share truly positive")
+    for target, colour in ((0, BLUE), (1, VERMILION)):
+        label = test.loc[test["target"] == target, "label"]
+        axes[2].hist(
+            test.loc[test["target"] == target, "probability"], edges, color=colour, alpha=0.6, label=label.iloc[0]
+        )
+    axes[2].set(title="scores", xlabel="probability", ylabel="films", yscale="log")
+    axes[2].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def mistakes(rows: pd.DataFrame, images: Pixels, columns: int = 6) -> Figure:
+    """Films with what they are and the probability that the CNN gave them; images uint8 (n, H, W)."""
+    alt = "; ".join(f"{_short(r.file)}: {r.label}, probability {r.probability:.2f}" for r in rows.itertuples())
+    figure, axes = _tiles(len(rows), columns, f"Films the CNN gets most wrong. {alt}.")
+    for ax, image, row in zip(axes, images, rows.itertuples(), strict=True):
+        _film(ax, image, f"{_short(str(row.file))}\ntruly {row.label}\nscore {row.probability:.2f}")
+    return figure
+
+
+def accuracy_ladder(results: dict[str, Any], majority_accuracy: float) -> Figure:
+    """Accuracy (test films) and AUROC (all films) of each cue alone, beside the CNN."""
+    rows = {name: (probe["test"]["accuracy"], probe["all"]["auroc"]) for name, probe in results["probes"].items()}
+    rows["CNN (whole image)"] = (results["cnn"]["accuracy"], results["cnn"]["auroc"])
+    told = "; ".join(
+        f"{name}: accuracy {acc['value']:.3f}, AUROC {auc['value']:.3f}" for name, (acc, auc) in rows.items()
+    )
+    figure, axes = _panels(f"What each cue alone reaches. {told}.", 2, (9.6, 3.4), sharey=True)
+    places = np.arange(len(rows))
+    for ax, column, title in (
+        (axes[0], 0, "accuracy on the test films"),
+        (axes[1], 1, "AUROC (probes: all films, CNN: test)"),
+    ):
+        numbers = pd.DataFrame([row[column] for row in rows.values()])
+        for place, colour in zip(places, [GREY] * (len(rows) - 1) + [VERMILION], strict=True):
+            row = numbers.iloc[[place]]
+            _whiskers(ax, row["value"], row["low"], row["high"], places[[place]], colour, "")
+        ax.set(title=title, xlim=(0.45, 1.01))
+    axes[0].set_yticks(places, list(rows))
+    axes[0].invert_yaxis()
+    axes[0].axvline(majority_accuracy, color=GREY, linestyle=":")
+    axes[1].axvline(0.5, color=GREY, linestyle=":")
+    return figure
+
+
+def answer_figure(answer: Answer, positive: str) -> Figure:
+    """A film as given, as the model sees it, and the probability with the operating point's threshold."""
+    alt = f"The film as given and as the model sees it; probability of {positive} {answer.probability:.3f}, {answer.verdict}."
+    figure, (left, middle, right) = _panels(alt, 3, (8.6, 3.0), width_ratios=(1, 1, 0.9))
+    _film(left, answer.film.pixels, "as given")
+    _film(middle, answer.seen, f"as the model sees it, {answer.seen.shape[0]} px")
+    right.barh(
+        [0], [answer.probability], color=VERMILION if answer.probability >= answer.threshold else BLUE, height=0.4
+    )
+    right.axvline(answer.threshold, color="black", linestyle=":")
+    right.text(answer.threshold, 0.42, "threshold", ha="center", va="bottom", fontsize=8)
+    right.set(title=answer.verdict, xlabel=f"probability of {positive}", xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[])
+    return figure
+
+
+def _figure(alt: str, size: tuple[float, float]) -> Figure:
+    with mpl.rc_context({**sns.axes_style("whitegrid"), "font.size": 9}):
+        figure = Figure(figsize=size, layout="constrained")
+    figure.set_label(alt)
+    return figure
+
+
+def _panels(alt: str, count: int, size: tuple[float, float], **how: Any) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure with `count` axes side by side."""
+    figure = _figure(alt, size)
+    with mpl.rc_context({**sns.axes_style("whitegrid"), "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9}):
+        axes = figure.subplots(1, count, squeeze=False, **how)[0]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _tiles(count: int, columns: int, alt: str, legend: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` axes in rows of `columns`, for pictures."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = _figure(alt, (10.0 * columns / max(columns, 5), (10.0 / max(columns, 5) + 0.42) * rows + 0.35 * legend))
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
+
+
+def _film(ax: Axes, pixels: Pixels, title: str) -> None:
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    ax.set_title(title, fontsize=7)
+    ax.set_axis_off()
+
+
+def _outline(ax: Axes, box: tuple[float, float, float, float], colour: str) -> None:
+    left, top, width, height = box
+    ax.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.4))
+
+
+def _border_outline(ax: Axes, item: Shown) -> None:
+    widths = [int(width) for width in str(item.row["border"]).split(",")]
+    if any(widths):
+        top, right, bottom, left = widths
+        height, width = item.film.pixels.shape[:2]
+        _outline(ax, (left, top, width - left - right, height - top - bottom), BOXES["border"])
+
+
+def _whiskers(
+    ax: Axes, value: pd.Series, low: pd.Series, high: pd.Series, place: npt.NDArray[Any], colour: str, label: str
+) -> None:
+    ax.hlines(place, low, high, color=colour, linewidth=2)
+    ax.plot(value, place, "o", color=colour, markersize=5, label=label)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _name(item: Shown) -> str:
+    return _short(item.row["file"])
+
+
+def _short(file: str) -> str:
+    """The file's own name without folders and ending, cut where it is long; no dollar starts a formula."""
+    stem = file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return (stem if len(stem) <= 18 else f"{stem[:17]}…").replace("$", r"\$")

@@ -1,0 +1,277 @@
+"""Findings: the sentences under the figures and at the head of the report, written from a run's own numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from tblib.metrics import Estimate
+from tblib.shortcuts import FILE_FACTS, RULE
+from tblib.survey import CUES
+
+
+def say(*sentences: str) -> None:
+    """Show sentences as one paragraph of a notebook."""
+    from IPython.display import Markdown, display
+
+    display(Markdown("**Finding.** " + " ".join(sentence for sentence in sentences if sentence)))
+
+
+def literal(name: str) -> str:
+    """A file name as Markdown that shows it as it is, whatever signs are in it."""
+    return "`" + name.replace("`", "'").replace("\n", " ") + "`"
+
+
+def estimate(value: dict[str, float | None], percent: bool = False) -> str:
+    """An object with value, low and high as text."""
+    return Estimate(**value).text(percent)
+
+
+def estimates_table(rows: dict[str, dict[str, dict[str, float | None]]], percent: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Row name -> {column -> estimate} as a table of texts; the columns in `percent` are shown in per cent."""
+    cells = {
+        name: {column: estimate(value, column in percent) for column, value in row.items()}
+        for name, row in rows.items()
+    }
+    return pd.DataFrame.from_dict(cells, orient="index")
+
+
+def balance(summary: dict[str, Any]) -> str:
+    """Balance, majority-class accuracy and what was left out."""
+    films = summary["films"]
+    majority = max(films, key=lambda name: films[name])
+    share = films[majority] / sum(films.values())
+    text = (
+        f"{sum(films.values()):,} usable films, " + " and ".join(f"{n:,} {name}" for name, n in films.items()) + ". "
+        f"Calling every film {majority} is right {share:.1%} of the time: accuracy means nothing below that."
+    )
+    return f"{text} {left_out(summary)}"
+
+
+def left_out(summary: dict[str, Any]) -> str:
+    """How many images could not be used, and why."""
+    gone = summary["left_out"]
+    if not gone:
+        return "Every image file decodes."
+    first = gone[0]
+    return (
+        f"{len(gone)} image file(s) were left out; the first is {literal(first['file'])}: {literal(first['problem'])}."
+    )
+
+
+def modes(table: pd.DataFrame, classes: tuple[str, str]) -> str:
+    """What the file mode alone tells."""
+    shares = {name: table.loc[table["label"] == name, "one_channel"].mean() for name in classes}
+    equal = {name: table.loc[table["label"] == name, "equal_channels"].mean() for name in classes}
+    return (
+        "One-channel files: " + " and ".join(f"{share:.1%} of {name}" for name, share in shares.items()) + "; "
+        "files without any colour (one channel, or R = G = B in every pixel): "
+        + " and ".join(f"{share:.1%} of {name}" for name, share in equal.items())
+        + "."
+    )
+
+
+def tint(table: pd.DataFrame, classes: tuple[str, str]) -> str:
+    """How many films are visibly tinted, and which way."""
+    parts = []
+    for name in classes:
+        films = table[table["label"] == name]
+        seen = films[CUES["visible tint"](films)]
+        bluish = f", {(seen['tint_balance'] < 0).mean():.0%} of them towards blue or cyan" if len(seen) else ""
+        parts.append(f"{len(seen):,} of {len(films):,} {name} ({len(seen) / len(films):.1%}){bluish}")
+    return "Visibly tinted (mean |R − B| above 4 grey levels): " + "; ".join(parts) + "."
+
+
+def prevalence(table: pd.DataFrame, classes: tuple[str, str]) -> str:
+    """Which artefacts differ between the classes beyond chance, the most unequal first."""
+    odds = table.drop_duplicates("cue").copy()
+    odds["distance"] = odds[["odds_low", "odds_high"]].apply(
+        lambda row: max(row["odds_low"], 1 / row["odds_high"]), axis=1
+    )
+    unequal = odds[odds["distance"] > 1].sort_values("distance", ascending=False)
+    if unequal.empty:
+        return "No artefact is shown to be more common in one class than in the other."
+    named = [
+        f"{row.cue} (odds ratio {row.odds_ratio:.3g}, {row.odds_low:.3g} to {row.odds_high:.3g})"
+        for row in unequal.itertuples()
+    ]
+    return (
+        f"{len(unequal)} of {len(odds)} artefacts are unequal between {classes[0]} and {classes[1]} beyond chance: "
+        + "; ".join(named)
+        + ". That a cue exists says neither that it predicts, nor that a model uses it."
+    )
+
+
+def grey(table: pd.DataFrame, classes: tuple[str, str]) -> str:
+    """Whether one class looks equalised."""
+    groups = table.groupby("label")
+    means, spreads = groups["grey_mean"].mean(), groups["grey_mean"].std()
+    told = [f"{name} {means[name]:.0f} ± {spreads[name]:.0f}" for name in classes]
+    even = groups["equalised"].median()
+    flatter = max(classes, key=lambda name: even[name])
+    return (
+        "Mean grey level (mean ± sd over films): " + ", ".join(told) + f". The grey histograms of {flatter} are the "
+        "flatter ones (" + ", ".join(f"{name} {even[name]:.2f}" for name in classes) + " on a scale where 1 is flat)."
+    )
+
+
+def twins(table: pd.DataFrame) -> str:
+    """How many films stand in the database more than once."""
+    if table.empty:
+        return "No film has a twin."
+    groups = table.drop_duplicates("twin_group")
+    counts = groups["kind"].value_counts()
+    mixed = int((table.groupby("twin_group")["label"].nunique() > 1).sum())
+    return (
+        f"{len(table)} films form {len(groups)} groups of twins, {counts.get('exact', 0)} of them identical in every pixel. "
+        f"{mixed} group(s) hold films of both classes. A split that parts twins would test on training films."
+    )
+
+
+def sources(table: pd.DataFrame) -> str:
+    """Whether the claimed sources explain the colour cue."""
+    if (table["claimed source"] == "not reported").all():
+        return "The database claims no sources."
+    told = [
+        f"{row['label']} from {row['claimed source']}: {row['films']:,} films, {row['one_channel_or_tinted']:.0%}"
+        for _, row in table.iterrows()
+    ]
+    return (
+        "Films of each claimed source, and the share with one channel or a tint: " + "; ".join(told) + ". "
+        "The claims are the database's own and are not confirmed by the films."
+    )
+
+
+def file_facts(results: dict[str, Any]) -> str:
+    """What is known of a film before anyone looks at a lung."""
+    rule, probe = results[RULE], results[FILE_FACTS]
+    return (
+        f"The rule “one channel or visibly tinted ⇒ positive” has sensitivity {estimate(rule['sensitivity'], True)} "
+        f"and specificity {estimate(rule['specificity'], True)}: accuracy {estimate(rule['accuracy_at_3500_700'], True)} "
+        f"at the Kaggle database's balance of 3,500 : 700, with no look at a lung. Gradient boosting on file facts "
+        f"reaches AUROC {estimate(probe['auroc'])}, cross-validated with twins kept together."
+    )
+
+
+def preparation(content: dict[str, Any], split: pd.DataFrame) -> str:
+    """What the split holds, and that no twin group is parted."""
+    parted = int((split.groupby("twin_group")["part"].nunique() > 1).sum())
+    parts = "; ".join(
+        f"{part} {sum(counts.values()):,} ({counts.get(content['positive'], 0):,} {content['positive']})"
+        for part, counts in content["parts"].items()
+    )
+    return (
+        f"{parts}. Twin groups that stand in more than one part: {parted}. Grey levels of the training part: "
+        f"mean {content['mean']:.3f}, sd {content['sd']:.3f}, exact; they normalise all parts."
+    )
+
+
+def training(outcome: dict[str, Any], history: pd.DataFrame) -> str:
+    """What was kept of the training, and how it went."""
+    kept = history.loc[history["epoch"] == outcome["best_epoch"]].iloc[0]
+    falls = int((history["lr"].diff() < 0).sum())
+    return (
+        f"Epoch {outcome['best_epoch']} of {len(history)} is kept: validation loss {kept['val_loss']:.4f}, accuracy "
+        f"{kept['val_accuracy']:.1%}, F1 {kept['val_f1']:.3f}. The learning rate fell {falls} time(s). Positive films "
+        f"weigh {outcome['pos_weight']:.2f}. Trained on {outcome['device']} in {outcome['precision']} with "
+        f"{outcome['threads']} thread(s), {outcome['films_per_second']:.0f} films a second."
+    )
+
+
+def evaluation(metrics: dict[str, Any]) -> str:
+    """The headline of the evaluation."""
+    gain = metrics["accuracy"]["low"] - metrics["majority_accuracy"]
+    beyond = "above" if gain > 0 else "not shown to be above"
+    return (
+        f"On {metrics['n']} test films ({metrics['positives']} positive) the CNN's accuracy is "
+        f"{estimate(metrics['accuracy'], True)}, {beyond} the {metrics['majority_accuracy']:.1%} of calling every film "
+        f"negative or every film positive, whichever is better; F1 {estimate(metrics['f1'])}, sensitivity "
+        f"{estimate(metrics['sensitivity'], True)}, specificity {estimate(metrics['specificity'], True)}, "
+        f"AUROC {estimate(metrics['auroc'])}. All of it is internal: same database, same artefacts."
+    )
+
+
+def calibration(metrics: dict[str, Any]) -> str:
+    """What calibration changed."""
+    scaling = metrics["calibration"]
+    return (
+        f"Expected calibration error {estimate(scaling['before']['ece'])} before and {estimate(metrics['ece'])} after "
+        f"taking out the class weight (shift {scaling['shift']:.2f}) and scaling by temperature "
+        f"{scaling['temperature']:.2f}; Brier score {estimate(scaling['before']['brier'])} and "
+        f"{estimate(metrics['brier'])}. {scaling['note']}"
+    )
+
+
+def mistakes(test: pd.DataFrame) -> str:
+    """How many test films are called wrongly at 0.5, and how surely."""
+    wrong = test[(test["probability"] >= 0.5) != (test["target"] == 1)]
+    if wrong.empty:
+        return f"None of the {len(test)} test films is called wrongly at 0.5; shown are the least certain ones."
+    missed = int((wrong["target"] == 1).sum())
+    return f"{len(wrong)} of {len(test)} test films are called wrongly at 0.5: {missed} missed, {len(wrong) - missed} false."
+
+
+def predictive_values(metrics: dict[str, Any]) -> str:
+    """What a positive call would be worth where tuberculosis is rarer."""
+    values = metrics["ppv_at_prevalence"]
+    told = ", ".join(f"{float(p):.0%} prevalence {estimate(value, True)}" for p, value in values.items())
+    return f"If these internal figures held elsewhere, a positive call at 0.5 would be right: at {told}."
+
+
+def probes(results: dict[str, Any]) -> str:
+    """The cues beside the CNN."""
+    cnn = results["cnn"]
+    reached = [
+        name
+        for name, probe in results["probes"].items()
+        if probe["test"]["accuracy"]["value"] >= cnn["accuracy"]["low"]
+    ]
+    told = "; ".join(f"{name} {estimate(probe['all']['auroc'])}" for name, probe in results["probes"].items())
+    close = (
+        f"{len(reached)} of {len(results['probes'])} cues alone reach an accuracy inside or above the CNN's interval: "
+        + ", ".join(reached)
+        if reached
+        else "No cue alone reaches the CNN's accuracy interval"
+    )
+    return (
+        f"AUROC of what sees no lung: {told}. {close}. An accuracy that such cues reach cannot show that a model reads "
+        "lungs; whether this model uses them is not measured here."
+    )
+
+
+def headline(summary: dict[str, Any], metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
+    """The sentences at the top of the report."""
+    rule = results["probes"][RULE]["all"]
+    return [
+        evaluation(metrics),
+        f"With no look at a lung, the rule “one channel or visibly tinted ⇒ positive” has accuracy "
+        f"{estimate(rule['accuracy_at_3500_700'], True)} at the balance 3,500 : 700, and file facts alone reach AUROC "
+        f"{estimate(results['probes'][FILE_FACTS]['all']['auroc'])}.",
+        probes(results),
+        left_out(summary),
+    ]
+
+
+def key_figures(summary: dict[str, Any], metrics: dict[str, Any], results: dict[str, Any]) -> pd.DataFrame:
+    """The table at the top of the report: what, and its value with the interval."""
+    test = results["probes"]
+    rows = {
+        "Films": ", ".join(f"{n:,} {name}" for name, n in summary["films"].items()),
+        "Image files left out": str(len(summary["left_out"])),
+        "Majority-class accuracy (test)": f"{metrics['majority_accuracy']:.1%}",
+        "CNN accuracy (test)": estimate(metrics["accuracy"], True),
+        "CNN accuracy at 3,500 : 700": estimate(metrics["accuracy_at_3500_700"], True),
+        "CNN F1": estimate(metrics["f1"]),
+        "CNN sensitivity": estimate(metrics["sensitivity"], True),
+        "CNN specificity": estimate(metrics["specificity"], True),
+        "CNN AUROC": estimate(metrics["auroc"]),
+        "Rule “one channel or tinted”: accuracy at 3,500 : 700": estimate(
+            test[RULE]["all"]["accuracy_at_3500_700"], True
+        ),
+        "Rule: accuracy on the test films": estimate(test[RULE]["test"]["accuracy"], True),
+    }
+    rows |= {
+        f"{name}, no lung seen: AUROC": estimate(probe["all"]["auroc"]) for name, probe in test.items() if name != RULE
+    }
+    return pd.DataFrame({"": list(rows), "value (95 % interval)": list(rows.values())})

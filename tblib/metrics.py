@@ -1,0 +1,236 @@
+"""Numbers with their intervals: proportions, odds ratios, and the scores of a classifier, twins respected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+Floats = npt.NDArray[np.float64]
+Z = float(norm.ppf(0.975))  # intervals are at 95 %
+ECE_BINS = 10
+KAGGLE_FILMS = (3500, 700)  # normal, tuberculosis: the balance at which accuracies on that database are published
+
+
+class Estimate(NamedTuple):
+    """A number with its 95 % interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def text(self, percent: bool = False) -> str:
+        """For people: ``0.962 (0.931 to 0.984)`` or ``96.2 % (93.1 to 98.4)``."""
+        if self.value is None or self.low is None or self.high is None:
+            return "not defined"
+        if percent:
+            return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Films with what a classifier says of them.
+
+    Attributes:
+        target: int (N,), 1 for the positive class.
+        score: float (N,), higher means more positive; a probability where Brier score or ECE is asked for.
+        group: int (N,), twin group.
+    """
+
+    target: npt.NDArray[np.int64]
+    score: Floats
+    group: npt.NDArray[np.int64]
+
+
+def wilson(hits: float, n: float) -> Estimate:
+    """A proportion with Wilson's score interval (Wilson 1927); `n` may be an effective number, not whole."""
+    if n <= 0:
+        return Estimate(None, None, None)
+    p = hits / n
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    return Estimate(float(p), float(max(0.0, min(p, centre - half))), float(min(1.0, max(p, centre + half))))
+
+
+def clustered_wilson(hit: npt.NDArray[np.bool_], group: npt.NDArray[np.int64]) -> Estimate:
+    """The share of true entries of `hit` (N,), with a Wilson interval in which twins count as one film.
+
+    The effective number is Kish's n² / Σm² over twin groups of m films: exact where twins always share
+    the answer, and too wide, never too narrow, where they do not (Kish 1965, Survey Sampling).
+    """
+    if len(hit) == 0:
+        return Estimate(None, None, None)
+    sizes = np.unique(group, return_counts=True)[1]
+    effective = len(hit) ** 2 / float((sizes**2).sum())
+    return wilson(float(hit.mean()) * effective, effective)
+
+
+def odds_ratio(positives_with: int, positives: int, negatives_with: int, negatives: int) -> Estimate:
+    """Odds of a cue among positives over its odds among negatives, with Woolf's logit interval.
+
+    Half a film is added to each cell (Haldane 1956, Anscombe 1956), so that an empty cell gives a finite figure.
+    """
+    a, b = positives_with + 0.5, positives - positives_with + 0.5
+    c, d = negatives_with + 0.5, negatives - negatives_with + 0.5
+    centre, half = np.log(a * d / (b * c)), Z * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
+    return Estimate(*(float(np.exp(x)) for x in (centre, centre - half, centre + half)))
+
+
+def at_balance(sensitivity: Estimate, specificity: Estimate, negatives: int, positives: int) -> Estimate:
+    """Accuracy that a sensitivity and a specificity give at another class balance; limits from both limits at once."""
+    share = positives / (negatives + positives)
+    pairs = [(se, sp) for se, sp in zip(sensitivity, specificity, strict=True) if se is not None and sp is not None]
+    values = [share * se + (1 - share) * sp for se, sp in pairs]
+    return Estimate(*values) if len(values) == 3 else Estimate(None, None, None)
+
+
+def ppv_at(sensitivity: Estimate, specificity: Estimate, prevalence: float) -> Estimate:
+    """Positive predictive value at a prevalence by Bayes' rule; limits from both limits at once, so rather wide."""
+
+    def bayes(se: float | None, sp: float | None) -> float | None:
+        if se is None or sp is None:
+            return None
+        called = se * prevalence + (1 - sp) * (1 - prevalence)
+        return se * prevalence / called if called else None
+
+    return Estimate(*(bayes(se, sp) for se, sp in zip(sensitivity, specificity, strict=True)))
+
+
+def bootstrap_weights(scored: Scored, replicates: int, seed: int) -> Floats:
+    """Float (R, N): how often each film stands in each replicate; twin groups are drawn whole, class by class.
+
+    A group belongs to the class of its first film. Drawing within the classes keeps both in every replicate.
+    """
+    rng = np.random.default_rng(seed)
+    _, first, index = np.unique(scored.group, return_index=True, return_inverse=True)
+    drawn = np.zeros((replicates, len(first)))
+    for label in np.unique(scored.target):
+        members = np.flatnonzero(scored.target[first] == label)
+        if len(members):
+            drawn[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), replicates)
+    return drawn[:, index]
+
+
+def confusion(scored: Scored, threshold: float, weights: Floats | None = None) -> dict[str, Floats]:
+    """Weighted counts tp, fp, fn, tn at `threshold` (a score on it counts as positive): (R,) for weights (R, N)."""
+    weights = np.ones((1, len(scored.target))) if weights is None else weights
+    called, positive = scored.score >= threshold, scored.target == 1
+    cells = {"tp": called & positive, "fp": called & ~positive, "fn": ~called & positive, "tn": ~called & ~positive}
+    return {name: weights @ cell.astype(float) for name, cell in cells.items()}
+
+
+def f1(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
+    """2 tp / (2 tp + fp + fn); 0 where there is nothing positive, called or true."""
+    return _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def balanced_accuracy(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
+    """Mean of sensitivity and specificity."""
+    return (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2
+
+
+def mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
+    """Matthews correlation coefficient (Matthews 1975); 0 where a margin is empty."""
+    return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+
+
+def ece(target: npt.NDArray[np.int64], probability: Floats, weights: Floats) -> float:
+    """Expected calibration error over ten bins of equal width (Naeini 2015, Guo 2017)."""
+    bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=weights * (target - probability), minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def brier(target: npt.NDArray[np.int64], probability: Floats, weights: Floats) -> float:
+    """Mean squared distance of the probability from the outcome (Brier 1950)."""
+    return float(weights @ (target - probability) ** 2 / weights.sum())
+
+
+def proportions(scored: Scored, threshold: float) -> dict[str, Estimate]:
+    """Accuracy, sensitivity, specificity, PPV and NPV at `threshold`, with twin-respecting Wilson intervals."""
+    called, positive = scored.score >= threshold, scored.target == 1
+    among = {
+        "accuracy": (called == positive, np.ones_like(positive)),
+        "sensitivity": (called, positive),
+        "specificity": (~called, ~positive),
+        "ppv": (positive, called),
+        "npv": (~positive, ~called),
+    }
+    return {name: clustered_wilson(hit[rows], scored.group[rows]) for name, (hit, rows) in among.items()}
+
+
+def composites(scored: Scored, threshold: float, weights: Floats) -> dict[str, Estimate]:
+    """F1, balanced accuracy and MCC at `threshold`, with percentile intervals over bootstrap `weights` (R, N)."""
+    point, drawn = confusion(scored, threshold), confusion(scored, threshold, weights)
+    corner = _corner(scored)
+    worst = confusion(corner.scored, 0.5, corner.weights[None])
+    return {
+        name: _estimate(float(of(**point)[0]), of(**drawn), float(of(**worst)[0]))
+        for name, of in {"f1": f1, "balanced_accuracy": balanced_accuracy, "mcc": mcc}.items()
+    }
+
+
+def ranking(scored: Scored, weights: Floats) -> dict[str, Estimate]:
+    """AUROC and average precision, with percentile intervals over bootstrap `weights` (R, N)."""
+    return {
+        "auroc": _replicated(scored, weights, roc_auc_score),
+        "average_precision": _replicated(scored, weights, average_precision_score),
+    }
+
+
+def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:
+    """Brier score and expected calibration error, with percentile intervals over bootstrap `weights` (R, N)."""
+    ones = np.ones(len(scored.target))
+    return {
+        name: _estimate(
+            of(scored.target, scored.score, ones), np.array([of(scored.target, scored.score, w) for w in weights]), None
+        )
+        for name, of in {"brier": brier, "ece": ece}.items()
+    }
+
+
+class _Weighted(NamedTuple):
+    scored: Scored
+    weights: Floats
+
+
+def _corner(scored: Scored) -> _Weighted:
+    """The films as a two-valued score at the lower Wilson limits of a faultless sensitivity and specificity.
+
+    A bootstrap of a sample without one error only repeats "no error": its interval has no width, however
+    few films there are. This sample is the worst that the limits of the two proportions allow, and the lower
+    limit of every figure of a faultless sample is that figure on it.
+    """
+    positive = scored.target == 1
+    limits = [
+        clustered_wilson(np.ones(int(rows.sum()), bool), scored.group[rows]).low for rows in (positive, ~positive)
+    ]
+    se, sp = (limit or 0.0 for limit in limits)
+    n1, n0 = float(positive.sum()), float((~positive).sum())
+    target, score = np.array([1, 1, 0, 0]), np.array([1.0, 0.0, 0.0, 1.0])
+    weights = np.array([n1 * se, n1 * (1 - se), n0 * sp, n0 * (1 - sp)])
+    return _Weighted(Scored(target, score, np.arange(4)), weights)
+
+
+def _replicated(scored: Scored, weights: Floats, of: Callable[..., float]) -> Estimate:
+    value = float(of(scored.target, scored.score))
+    drawn = np.array([of(scored.target, scored.score, sample_weight=w) for w in weights])
+    corner = _corner(scored)
+    return _estimate(value, drawn, float(of(corner.scored.target, corner.scored.score, sample_weight=corner.weights)))
+
+
+def _estimate(value: float, drawn: Floats, faultless_low: float | None) -> Estimate:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    if value == 1.0 and faultless_low is not None:
+        low = faultless_low
+    return Estimate(value, float(min(low, value)), float(max(high, value)))
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)

@@ -1,0 +1,122 @@
+"""The CNN, and the file that carries it together with all that is needed to use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tblib import TblibError, __version__
+from tblib.prepare import Normalisation
+from tblib.run import replacing
+
+CHANNELS = (32, 64, 128, 256)  # of the four blocks, each of which halves the side
+HIDDEN = (256, 128, 32)  # of the fully connected layers before the last
+MAGIC = "tblib CNN"  # says whose file it is
+
+
+class ModelError(TblibError):
+    """A model file that cannot be used."""
+
+
+class CNN(nn.Module):
+    """Four blocks of two 3×3 convolutions, four fully connected layers with dropout, one logit.
+
+    Args:
+        size: side of the input, a multiple of 16.
+        dropout: share of the hidden units dropped while training.
+    """
+
+    def __init__(self, size: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        widths = (1, *CHANNELS)
+        self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip(widths, CHANNELS, strict=False)))
+        side = size // 2 ** len(CHANNELS)
+        inputs = (CHANNELS[-1] * side**2, *HIDDEN)
+        layers: list[nn.Module] = []
+        for i, o in zip(inputs, HIDDEN, strict=False):
+            layers += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
+        self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(HIDDEN[-1], 1))
+
+    def forward(self, films: Tensor) -> Tensor:
+        """Logits float (B,) from normalised films float (B, 1, size, size)."""
+        logits: Tensor = self.head(self.blocks(films)).squeeze(1)
+        return logits
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    def convolution(i: int) -> list[nn.Module]:
+        return [nn.Conv2d(i, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    return nn.Sequential(*convolution(inputs), *convolution(outputs), nn.MaxPool2d(2))
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A CNN in evaluation mode with what travels in its file.
+
+    Attributes:
+        cnn: the network, float32, channels last, on the CPU until moved.
+        preparation: the content of ``preparation.json``: class names, size, mean, sd, split.
+        training: parameters and outcome of the training, among them ``pos_weight``.
+    """
+
+    cnn: CNN
+    preparation: dict[str, Any]
+    training: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Side of the input in pixels."""
+        return int(self.preparation["size"])
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and sd of the grey levels the network was trained with."""
+        return Normalisation(self.preparation["mean"], self.preparation["sd"])
+
+
+def save_model(path: Path, weights: dict[str, Tensor], preparation: dict[str, Any], training: dict[str, Any]) -> None:
+    """Write a network's state as safetensors with `preparation` and `training` in the metadata, whole or not at all."""
+    metadata = {
+        "program": MAGIC,
+        "version": __version__,
+        "preparation": json.dumps(preparation, ensure_ascii=False),
+        "training": json.dumps(training, ensure_ascii=False),
+    }
+    with replacing(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, part, metadata)
+
+
+def load_model(path: Path) -> TrainedModel:
+    """Read what `save_model` wrote.
+
+    Raises:
+        ModelError: there is no such file, it is no safetensors file, or one of another program or network.
+    """
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}. Train one first: python -m tblib run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open has no items)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is no safetensors file, or a damaged one ({error}).") from error
+    if metadata.get("program") != MAGIC:
+        raise ModelError(f"{path} was not written by tblib; its weights fit no network here. Give a model.safetensors.")
+    preparation, training = json.loads(metadata["preparation"]), json.loads(metadata["training"])
+    cnn = CNN(preparation["size"], training["dropout"])
+    try:
+        cnn.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path} holds another network than this version of tblib builds; train again. ({error})"
+        ) from error
+    cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TrainedModel(cnn.eval(), preparation, training)

@@ -1,0 +1,143 @@
+"""Preparation: every film once to one grey channel and one size; a split that leaks nothing; exact statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from tblib import TblibError
+from tblib.catalogue import CHUNK, Database, usable
+from tblib.film import Pixels, open_film, resized
+from tblib.run import Run, replacing, write_json, write_table
+
+PARTS = ("train", "val", "test")
+SHARES = (0.8, 0.1, 0.1)
+LEAST_A_CLASS = 10  # films of a class below which an 80/10/10 split leaves a part with none
+
+
+class PreparationError(TblibError):
+    """A catalogue that cannot be prepared."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of the grey levels, 0 … 255, over all pixels of the training part."""
+
+    mean: float
+    sd: float
+
+
+def decode_images(database: Database, table: pd.DataFrame, size: int, path: Path) -> None:
+    """Write uint8 (N, size, size), 0 black … 255 white, to the .npy file `path`, whole or not at all.
+
+    Image i is row i of `usable(table)`. Films are decoded in parallel threads (Pillow lets go of the
+    interpreter while it decodes) into a memory map, so that memory does not grow with the database.
+    """
+    files = usable(table)["file"].tolist()
+    with replacing(path) as part:
+        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+
+        def fill(start: int) -> None:
+            for i in range(start, min(start + CHUNK, len(files))):
+                images[i] = resized(open_film(database.read(files[i]), files[i]).grey, size)
+
+        starts = range(0, len(files), CHUNK)
+        jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
+        for _ in tqdm(jobs, total=len(starts), desc="decode", unit=f"×{CHUNK} films"):
+            pass
+        images.flush()
+
+
+def split(table: pd.DataFrame, seed: int) -> pd.Series:
+    """``train``, ``val`` or ``test`` for each usable film, 80/10/10 within each class, twins together.
+
+    Twin groups are shuffled by `seed` and dealt, a class at a time and the largest first, to the part
+    that lacks most films of that class. A group with films of both classes counts for its first film's class.
+
+    Raises:
+        PreparationError: a class has fewer films or twin groups than the three parts need.
+    """
+    films = usable(table)
+    groups = films.groupby("twin_group", sort=True).agg(label=("label", "first"), films=("label", "size"))
+    rng = np.random.default_rng(seed)
+    part_of: dict[int, str] = {}
+    for label, members in groups.groupby("label", sort=True):
+        if members["films"].sum() < LEAST_A_CLASS or len(members) < len(PARTS):
+            raise PreparationError(
+                f"Class {label} has {members['films'].sum()} usable films in {len(members)} twin groups; "
+                f"a split into {', '.join(PARTS)} needs at least {LEAST_A_CLASS} films. Add films of this class."
+            )
+        part_of |= _deal(members["films"].sample(frac=1, random_state=rng))
+    return films["twin_group"].map(part_of).rename("part")
+
+
+def _deal(sizes: pd.Series) -> dict[int, str]:
+    """Group -> part, for groups of one class in shuffled order."""
+    wanted = np.array(SHARES) * sizes.sum()
+    dealt: dict[int, str] = {}
+    for group, films in sizes.sort_values(ascending=False, kind="stable").items():
+        part = int(np.argmax(wanted))
+        wanted[part] -= films
+        dealt[int(str(group))] = PARTS[part]
+    return dealt
+
+
+def normalisation(images: Pixels, rows: npt.NDArray[np.int64]) -> Normalisation:
+    """Exact mean and sd of the pixels of images uint8 (N, H, W) at `rows`: whole-number counts of the 256 levels."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(rows), 256):
+        counts += np.bincount(images[rows[start : start + 256]].ravel(), minlength=256)
+    levels = np.arange(256, dtype=np.int64)
+    pixels, total, squares = int(counts.sum()), int(counts @ levels), int(counts @ levels**2)
+    variance = (pixels * squares - total**2) / pixels**2  # whole numbers up to the one division
+    return Normalisation(mean=total / pixels, sd=max(variance, 0.0) ** 0.5)
+
+
+def prepare(run: Run, database: Database, size: int, seed: int) -> dict[str, Any]:
+    """Write ``images.npy``, ``split.csv`` and ``preparation.json``; return the last one's content.
+
+    ``split.csv`` has a row an image: image (its number in ``images.npy``), file, label, target (1 for the
+    positive class), twin_group, part. ``preparation.json`` is the one place where class names, input
+    size and normalisation are kept; the model file carries them on.
+
+    Raises:
+        PreparationError: the size is not a multiple of 16 from 32 on, or the split cannot be made.
+    """
+    if size < 32 or size % 16:
+        raise PreparationError(f"size is {size}; the CNN halves it four times and needs a multiple of 16, at least 32.")
+    table = run.table("catalogue.csv")
+    films = usable(table)
+    part = split(table, seed)
+    decode_images(database, table, size, run.path("images.npy"))
+    rows = films[["file", "label", "twin_group"]].assign(
+        part=part, target=(films["label"] == database.positive).astype(int)
+    )
+    rows.insert(0, "image", np.arange(len(rows)))
+    statistics = normalisation(load_images(run), rows.loc[part == "train", "image"].to_numpy())
+    if statistics.sd == 0:
+        raise PreparationError("Every pixel of the training part has the same grey level; check the films.")
+    content = {
+        "negative": database.negative,
+        "positive": database.positive,
+        "size": size,
+        "mean": statistics.mean,
+        "sd": statistics.sd,
+        "seed": seed,
+        "parts": {name: rows.loc[part == name, "label"].value_counts().sort_index().to_dict() for name in PARTS},
+    }
+    write_table(run.path("split.csv"), rows)
+    write_json(run.path("preparation.json"), content)
+    return content
+
+
+def load_images(run: Run) -> Pixels:
+    """The run's images, uint8 (N, size, size), mapped from disk rather than read."""
+    images: Pixels = np.load(run.need("images.npy"), mmap_mode="r")
+    return images

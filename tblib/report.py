@@ -1,0 +1,129 @@
+"""The report: the executed notebooks of a run as one HTML page that asks nothing of the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from bs4 import BeautifulSoup, Tag
+from jinja2 import DictLoader, Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+
+from tblib.findings import headline, key_figures
+from tblib.predict import RESEARCH_USE
+from tblib.run import STEPS, Run, replacing
+
+FOLDED = """{%- extends 'basic/index.html.j2' -%}
+{% block input_group %}<details><summary>Code</summary>{{ super() }}</details>{% endblock %}
+{% block in_prompt %}{% endblock %}{% block empty_in_prompt %}{% endblock %}
+{% block output_area_prompt %}{% endblock %}"""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One notebook as a part of the page: its anchor, title, sections (anchor, title) and HTML."""
+
+    anchor: str
+    title: str
+    sections: list[tuple[str, str]]
+    body: Markup
+
+
+def build_report(run: Run, record: dict[str, Any]) -> Path:
+    """Write ``report.html`` from the run's executed notebooks, metrics and findings; return its path.
+
+    Args:
+        run: with all steps done.
+        record: the content of ``run.json``.
+    """
+    summary = run.facts("catalogue.json")
+    results = summary, run.facts("metrics.json"), run.facts("shortcuts.json")
+    page = Environment(loader=PackageLoader("tblib", "."), autoescape=select_autoescape(["html.j2"], default=True))
+    html = page.get_template("report.html.j2").render(
+        title=f"What is the accuracy made of? Run “{record['name']}”",
+        lead=f"Tuberculosis on chest films: a CNN and its shortcuts. {summary['database']}, {record['finished']}.",
+        synthetic=summary["synthetic"],
+        research_use=RESEARCH_USE,
+        findings=headline(*results),
+        key_figures=_table(key_figures(*results)),
+        chapters=[chapter(run.path(f"notebooks/{step.notebook}"), step.name) for step in STEPS],
+        made=_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
+        parameters=_table(_parameters(record)),
+        steps=_table(_steps(record)),
+        versions=_table(pd.DataFrame(list(record["versions"].items()), columns=["package", "version"])),
+    )
+    path = run.path("report.html")
+    with replacing(path) as part:
+        part.write_text(html, encoding="utf-8")
+    return path
+
+
+def chapter(notebook: Path, anchor: str) -> Chapter:
+    """An executed notebook as a chapter: code folded, headings one level down, anchors made unique by `anchor`."""
+    exporter = HTMLExporter(
+        template_name="basic", template_file="folded.html.j2", extra_loaders=[DictLoader({"folded.html.j2": FOLDED})]
+    )
+    soup = BeautifulSoup(exporter.from_notebook_node(_readable(notebook))[0], "html.parser")
+    title, sections = anchor, []
+    for number, heading in enumerate(soup.find_all(["h1", "h2", "h3"])):
+        for link in heading.find_all("a", class_="anchor-link"):
+            link.decompose()
+        level = int(heading.name[1])
+        heading.name, heading["id"] = f"h{level + 1}", anchor if level == 1 else f"{anchor}-{number}"
+        if level == 1:
+            title = heading.get_text()
+        elif level == 2:
+            sections.append((str(heading["id"]), heading.get_text()))
+    for table in soup.find_all("table"):
+        if isinstance(table, Tag):
+            table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
+    return Chapter(anchor, title, sections, Markup(str(soup)))  # noqa: S704  (nbconvert's own HTML)
+
+
+def _readable(path: Path) -> nbformat.NotebookNode:
+    """The notebook without what a reader of a page has no use for: set parameters, progress bars, live widgets."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        cell.outputs = [output for output in cell.get("outputs", []) if not _is_live(output)]
+    return notebook
+
+
+def _is_live(output: nbformat.NotebookNode) -> bool:
+    if output.output_type == "stream":
+        return bool(output.name == "stderr")
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
+def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("Database", summary["database"]),
+        ("Database digest (SHA-256 over file names and contents)", summary["digest"]),
+        ("Notes on the database", "; ".join(summary["notes"]) or "none"),
+        ("Git commit", record["git_commit"]),
+        ("Machine", record["machine"]),
+        ("Finished", record["finished"]),
+    ]
+
+
+def _parameters(record: dict[str, Any]) -> pd.DataFrame:
+    rows = [
+        (step, name, str(value))
+        for step, done in record["steps"].items()
+        for name, value in done["parameters"].items()
+        if name not in ("run", "data")  # paths of the machine; the database is named above
+    ]
+    return pd.DataFrame(rows, columns=["step", "parameter", "value"])
+
+
+def _steps(record: dict[str, Any]) -> pd.DataFrame:
+    rows = [(step, f"{done['seconds']:.1f}", done["finished"]) for step, done in record["steps"].items()]
+    return pd.DataFrame(rows, columns=["step", "seconds", "finished"])
+
+
+def _table(table: pd.DataFrame) -> Markup:
+    return Markup(table.to_html(index=False, border=0))  # noqa: S704  (pandas escapes the cells)

@@ -1,0 +1,181 @@
+"""One run: a folder under ``reports/`` through which the steps of the study pass files to each other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tblib import TblibError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
+
+TEXTS = (  # columns of the run's tables that are no numbers, even where every cell is empty
+    "file", "label", "part", "problem", "mode", "sha256", "pixels_sha256",
+    "white_rectangles", "black_boxes", "markers", "border", "claimed_source",
+)  # fmt: skip
+
+
+class MissingInputError(TblibError):
+    """A file that an earlier step makes is not there yet."""
+
+
+class RunError(TblibError):
+    """A run folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook of the study and the files of the run folder that it reads and writes."""
+
+    name: str
+    notebook: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+STEPS = (
+    Step("eda", "01_eda.ipynb", (), ("catalogue.csv", "catalogue.json")),
+    Step(
+        "preparation",
+        "02_preparation.ipynb",
+        ("catalogue.csv", "catalogue.json"),
+        ("images.npy", "split.csv", "preparation.json"),
+    ),
+    Step(
+        "training",
+        "03_training.ipynb",
+        ("images.npy", "split.csv", "preparation.json"),
+        ("model.safetensors", "history.csv", "training.json"),
+    ),
+    Step(
+        "evaluation",
+        "04_evaluation.ipynb",
+        ("model.safetensors", "images.npy", "split.csv", "preparation.json"),
+        ("predictions.csv", "metrics.json"),
+    ),
+    Step(
+        "shortcuts",
+        "05_shortcuts.ipynb",
+        ("catalogue.csv", "catalogue.json", "images.npy", "split.csv", "predictions.csv", "metrics.json"),
+        ("shortcuts.json",),
+    ),
+    Step(
+        "prediction",
+        "06_prediction.ipynb",
+        ("model.safetensors", "metrics.json", "predictions.csv", "catalogue.csv", "catalogue.json"),
+        (),
+    ),
+)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; rename it onto `path` when the block ends well, else remove it.
+
+    A reader therefore finds the old file or the whole new one, never a half-written one.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as JSON, whole or not at all; not-a-number is refused rather than written."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` as CSV without its index, whole or not at all."""
+    with replacing(path) as part:
+        table.to_csv(part, index=False, encoding="utf-8", lineterminator="\n")
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself where it is a path."""
+    path = Path(name).expanduser()
+    return path.absolute() if path.is_absolute() or len(path.parts) > 1 else ROOT / "reports" / name
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Make it with `open_run`."""
+
+    folder: Path
+
+    def path(self, file: str) -> Path:
+        """Where `file` of this run is or will be."""
+        return self.folder / file
+
+    def need(self, file: str) -> Path:
+        """The path of `file`, which an earlier step made.
+
+        Raises:
+            MissingInputError: it is not there; the message names the step to run and the command.
+        """
+        path = self.path(file)
+        if path.is_file():
+            return path
+        step = next((s for s in STEPS if file in s.writes), None)
+        if step is None:
+            raise MissingInputError(f"{file} is not in the run folder {self.folder}.")
+        raise MissingInputError(
+            f"{file} is not in the run folder {self.folder} yet. Run notebooks/{step.notebook} first, or: "
+            f"python -m tblib run --name {self.folder.name} --only {step.name}"
+        )
+
+    def table(self, file: str) -> pd.DataFrame:
+        """The CSV `file` of this run; columns in `TEXTS` are read as they stand, empty or called "NA" as they may be."""
+        kinds = dict.fromkeys(TEXTS, str)
+        table = pd.read_csv(self.need(file), dtype=kinds, keep_default_na=False, na_values=[""])
+        return table.fillna({name: "" for name in TEXTS if name in table})
+
+    def facts(self, file: str) -> dict[str, Any]:
+        """The JSON `file` of this run."""
+        content: dict[str, Any] = json.loads(self.need(file).read_text(encoding="utf-8"))
+        return content
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether the films of this run are the demo's, and every picture must say so."""
+        return bool(self.facts("catalogue.json")["synthetic"])
+
+    def show(self, figure: Figure) -> None:
+        """Display a figure with its alt text in a notebook, marked SYNTHETIC where the films are."""
+        from tblib.figures import display_figure
+
+        display_figure(figure, synthetic=self.synthetic)
+
+
+def open_run(name: str) -> Run:
+    """The run called `name` (or at the path `name`), its folder made where it is not there.
+
+    Raises:
+        RunError: the folder cannot be made or written to.
+    """
+    folder = run_folder(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "writable") as part:
+            part.touch()
+        (folder / "writable").unlink()
+    except OSError as error:
+        raise RunError(
+            f"The run folder {folder} cannot be written to ({error.strerror or error}); "
+            "choose another with --name, or make it writable."
+        ) from error
+    return Run(folder)
