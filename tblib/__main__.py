@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the study's notebooks and write the report")
     run.add_argument("--data", default="demo", help="demo (default), kaggle, or a zip or folder of films")
     run.add_argument("--name", help="the run's folder in reports/ (default: demo, or the name of the data)")
-    run.add_argument("--params", type=Path, help="parameter file (default: notebooks/parameters/demo.yml or kaggle.yml)")
+    run.add_argument("--params", type=Path, help="parameter file (default: demo.yml or kaggle.yml)")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set one parameter")
     steps = run.add_mutually_exclusive_group()
     steps.add_argument("--from", dest="first", metavar="STEP", help="run this step and all behind it again")

@@ -2,7 +2,7 @@
 
 A first version, tuned by eye on the Kaggle TB Chest X-ray Database (512×512). What it leaves out on purpose: rectangles
 that are grey or light blue (painted before a tint, or with a paler brush), black boxes that touch the edge of the film,
-and letters written in black.
+and letters written in black. A strip along a whole side is border, never a rectangle.
 
 Shapes are looked for on a copy whose long side is at most `WORK_SIDE`, the database's own size: their limits in pixels
 mean pixels of that copy, and the boxes found are scaled back to the film.
@@ -37,14 +37,14 @@ EDGE_SHARE = 0.02  # the frame that cropping a film for display usually removes
 WORK_SIDE = 512  # px: shapes are sought at the database's own size, whatever the film's
 
 RECTANGLE = (12, 30)  # px, short and long side: the least block that hides a name; bones clipped to white are thinner
-SOLID = 0.97  # share of a line or window that must be of the box's level: JPEG frays rims; 29 of 30 lines are not enough
+SOLID = 0.97  # share of a line or window at the box's level: JPEG frays rims, but 29 of 30 lines are not enough
 SPARED = 4  # px from a box's side to the line beside it: beyond the blur of the rim
 RIM = 2  # px around a found box that are taken away with it: the frayed rim must not come up as a box of its own
 LEAK = 0.2  # at most this share of the surroundings may have the box's level, or it is a clipped part of the body
 MOST_BOXES = 8  # a film with more solid blocks than this is clipped, not painted
 SEEDS = 8  # windows per orientation from which a box is grown; a union of boxes needs one in each
 
-DARK_STRIP, BRIGHT_STRIP = 25, 230  # film edge and bare light box; the body beside them lies between
+DARK_STRIP, BRIGHT_STRIP = 25, 200  # film edge; bare light box or white frame. A line of the body spans more
 STRIP = 0.95  # share of a line of a border that is dark or bright; the rest is dust, writing or a slightly turned film
 STRIP_GAP = 2  # px of blur allowed between the nested strips of one border
 BORDER_LEAST = 3  # px: thinner edges are left over from resampling
@@ -308,11 +308,13 @@ def _painted(mask: Mask, near: Mask, border: Widths) -> list[Box]:
         near: pixels near that level; a clipped part of the body fades through it, a painted box does not.
         border: widths of the film border, which is no surroundings.
     """
-    kept, blocks = _blocks(mask), None
-    while kept != blocks:  # a slice of a clipped disc is only seen as such once the slice beside it has been dropped
-        blocks = kept
-        kept = [block for block in blocks if _leak(near, block, blocks, border) <= LEAK]
-    return kept
+    blocks = _blocks(mask)
+    while blocks:  # the worst goes first: a slice of a clipped disc is seen as such once the slice beside it is gone
+        leaks = [_leak(near, block, blocks, border) for block in blocks]
+        if max(leaks) <= LEAK:
+            break
+        del blocks[leaks.index(max(leaks))]
+    return blocks
 
 
 def _blocks(mask: Mask) -> list[Box]:

@@ -133,7 +133,8 @@ def build_catalogue(database: Database) -> Catalogue:
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     jobs = (delayed(_describe_all)(database, chunk) for chunk in chunks)
     done = Parallel(n_jobs=-1, return_as="generator")(jobs)
-    rows, thumbnails = [], []
+    rows: list[dict[str, Any]] = []
+    thumbnails: list[Pixels | None] = []
     for part in tqdm(done, total=len(chunks), desc="catalogue", unit=f"×{CHUNK} films"):
         rows.extend(row for row, _ in part)
         thumbnails.extend(thumbnail for _, thumbnail in part)
@@ -183,9 +184,7 @@ def _download_kaggle() -> Path:
     try:
         import kagglehub
     except ImportError:
-        raise CatalogueError(
-            f"--data kaggle needs the package kagglehub: pip install 'tblib[kaggle]'. {by_hand}"
-        ) from None
+        raise CatalogueError(f"--data kaggle needs the package kagglehub: pip install kagglehub. {by_hand}") from None
     try:
         return Path(kagglehub.dataset_download(KAGGLE_DATASET))
     except Exception as error:  # kagglehub raises what its HTTP library raises: no network, no rights, no space

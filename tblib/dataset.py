@@ -40,8 +40,8 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, images: Pixels, targets: npt.NDArray[np.int64], device: torch.device) -> None:
         """Copy images uint8 (N, H, W) and targets (N,) to `device`."""
-        self.images = torch.from_numpy(np.ascontiguousarray(images)).unsqueeze(1).to(device)  # (N, 1, H, W)
-        self.targets = torch.from_numpy(np.ascontiguousarray(targets)).to(device, torch.float32)  # (N,)
+        self.images = torch.from_numpy(np.array(images)).unsqueeze(1).to(device)  # (N, 1, H, W)
+        self.targets = torch.from_numpy(np.array(targets)).to(device, torch.float32)  # (N,)
 
     def __len__(self) -> int:
         """Number of films."""

@@ -18,6 +18,7 @@ from tblib.metrics import (
     Floats,
     Scored,
     at_balance,
+    average_precision,
     bootstrap_weights,
     calibration,
     composites,
@@ -145,7 +146,8 @@ def measure(
         "twin_groups": int(test["twin_group"].nunique()),
         "majority_accuracy": max(positives, len(test) - positives) / len(test),
         **{name: value for name, value in at["0.5"].items() if name not in ("threshold", "confusion")},
-        **_objects(ranking(scored, weights)),
+        "auroc": ranking(scored, weights)._asdict(),
+        "average_precision": ranking(scored, weights, average_precision)._asdict(),
         **_objects(calibration(_scored(test, "calibrated"), weights)),
         "thresholds": points,
         "operating_points": at,
@@ -159,8 +161,8 @@ def measure(
             "level": 0.95,
             "replicates": replicates,
             "seed": seed,
-            "method": "proportions: Wilson at Kish's effective number of films; the rest: percentiles of a bootstrap of "
-            "twin groups within classes; lower limits of a faultless figure: the worst corner of the Wilson limits",
+            "method": "proportions: Wilson at Kish's effective number; the rest: percentiles of a bootstrap of "
+            "twin groups within classes, or, where all replicates are the same, both Wilson limits at once",
         },
     }
 

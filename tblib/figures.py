@@ -41,10 +41,10 @@ def display_figure(figure: Figure, synthetic: bool) -> None:
 
     alt = str(figure.get_label())
     if synthetic:
-        figure.text(0.995, 0.005, "SYNTHETIC", ha="right", va="bottom", color=VERMILION, fontsize=9, fontweight="bold")
+        figure.text(1, 0, "SYNTHETIC", ha="right", va="top", color=VERMILION, fontsize=9, fontweight="bold")
         alt = f"SYNTHETIC films. {alt}"
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
     display(Image(data=buffer.getvalue(), format="png", alt=alt))
 
 
@@ -214,7 +214,7 @@ def split_parts(split: pd.DataFrame) -> Figure:
     figure, (ax,) = _panels(f"Films a part. {told}.", 1, (6.4, 2.0))
     counts.plot.barh(stacked=True, ax=ax, color=[BLUE, VERMILION], width=0.6)
     for container in ax.containers:
-        ax.bar_label(container, label_type="center", color="white", fontsize=8)  # type: ignore[arg-type]
+        ax.bar_label(container, label_type="center", color="white", fontsize=8)
     ax.invert_yaxis()
     ax.set(xlabel="films", ylabel="")
     ax.legend(frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
@@ -225,7 +225,7 @@ def split_parts(split: pd.DataFrame) -> Figure:
 def training_curves(history: pd.DataFrame) -> Figure:
     """Loss, accuracy, F1 and learning rate by epoch, the kept epoch marked."""
     best = history.loc[history["val_loss"].idxmin()]
-    alt = f"Training curves over {len(history)} epochs; kept: epoch {best['epoch']:.0f}, validation F1 {best['val_f1']:.3f}."
+    alt = f"Training over {len(history)} epochs; kept: epoch {best['epoch']:.0f}, validation F1 {best['val_f1']:.3f}."
     figure, axes = _panels(alt, 4, (10.0, 2.6))
     for ax, name in zip(axes, ("loss", "accuracy", "f1"), strict=False):
         for part, colour, style in (("train", GREY, "--"), ("val", VERMILION, "-")):
@@ -358,7 +358,7 @@ def accuracy_ladder(results: dict[str, Any], majority_accuracy: float) -> Figure
 
 def answer_figure(answer: Answer, positive: str) -> Figure:
     """A film as given, as the model sees it, and the probability with the operating point's threshold."""
-    alt = f"The film as given and as the model sees it; probability of {positive} {answer.probability:.3f}, {answer.verdict}."
+    alt = f"The film as given and as the model sees it; {answer.verdict}, score {answer.probability:.3f}"
     figure, (left, middle, right) = _panels(alt, 3, (8.6, 3.0), width_ratios=(1, 1, 0.9))
     _film(left, answer.film.pixels, "as given")
     _film(middle, answer.seen, f"as the model sees it, {answer.seen.shape[0]} px")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
 Floats = npt.NDArray[np.float64]
 Z = float(norm.ppf(0.975))  # intervals are at 95 %
@@ -168,31 +168,57 @@ def proportions(scored: Scored, threshold: float) -> dict[str, Estimate]:
 def composites(scored: Scored, threshold: float, weights: Floats) -> dict[str, Estimate]:
     """F1, balanced accuracy and MCC at `threshold`, with percentile intervals over bootstrap `weights` (R, N)."""
     point, drawn = confusion(scored, threshold), confusion(scored, threshold, weights)
-    corner = _corner(scored)
-    worst = confusion(corner.scored, 0.5, corner.weights[None])
+    shares = proportions(scored, threshold)
+    worst, best = (
+        confusion(sample.scored, 0.5, sample.weights[None])
+        for sample in (
+            _two_valued(scored, shares["sensitivity"].low, shares["specificity"].low),
+            _two_valued(scored, shares["sensitivity"].high, shares["specificity"].high),
+        )
+    )
     return {
-        name: _estimate(float(of(**point)[0]), of(**drawn), float(of(**worst)[0]))
+        name: _estimate(float(of(**point)[0]), of(**drawn), float(of(**worst)[0]), float(of(**best)[0]))
         for name, of in {"f1": f1, "balanced_accuracy": balanced_accuracy, "mcc": mcc}.items()
     }
 
 
-def ranking(scored: Scored, weights: Floats) -> dict[str, Estimate]:
-    """AUROC and average precision, with percentile intervals over bootstrap `weights` (R, N)."""
-    return {
-        "auroc": _replicated(scored, weights, roc_auc_score),
-        "average_precision": _replicated(scored, weights, average_precision_score),
-    }
+def auroc(scored: Scored, weights: Floats) -> Floats:
+    """Area under the ROC curve (R,) for each row of weights (R, N), ties counted half (Mann and Whitney 1947)."""
+    order = np.argsort(scored.score, kind="stable")
+    starts = np.flatnonzero(np.diff(scored.score[order], prepend=-np.inf))  # first film of each tied score
+    positive = scored.target[order] == 1
+    above, below = (np.add.reduceat(weights[:, order] * side, starts, axis=1) for side in (positive, ~positive))
+    beaten = below.cumsum(axis=1) - below / 2  # negatives that a positive of this score outranks
+    area: Floats = (above * beaten).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
+    return area
+
+
+def average_precision(scored: Scored, weights: Floats) -> Floats:
+    """Average precision (R,) for each row of weights (R, N)."""
+    return np.array([average_precision_score(scored.target, scored.score, sample_weight=row) for row in weights])
+
+
+def ranking(scored: Scored, weights: Floats, of: Callable[[Scored, Floats], Floats] = auroc) -> Estimate:
+    """AUROC, or another figure `of` the order of the scores, with percentiles over bootstrap `weights` (R, N)."""
+    value = float(of(scored, np.ones((1, len(scored.target))))[0])
+    drawn = of(scored, weights)
+    if value < 1:
+        return _percentiles(value, drawn)
+    sides = (scored.group[scored.target == label] for label in (1, 0))
+    faultless = (clustered_wilson(np.ones(len(side), bool), side).low for side in sides)
+    worst = _two_valued(scored, *faultless)
+    return _estimate(value, drawn, float(of(worst.scored, worst.weights[None])[0]), 1.0)
 
 
 def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:
     """Brier score and expected calibration error, with percentile intervals over bootstrap `weights` (R, N)."""
     ones = np.ones(len(scored.target))
-    return {
-        name: _estimate(
-            of(scored.target, scored.score, ones), np.array([of(scored.target, scored.score, w) for w in weights]), None
-        )
-        for name, of in {"brier": brier, "ece": ece}.items()
-    }
+
+    def over_replicates(of: Callable[..., float]) -> Estimate:
+        drawn = np.array([of(scored.target, scored.score, w) for w in weights])
+        return _percentiles(of(scored.target, scored.score, ones), drawn)
+
+    return {name: over_replicates(of) for name, of in {"brier": brier, "ece": ece}.items()}
 
 
 class _Weighted(NamedTuple):
@@ -200,35 +226,28 @@ class _Weighted(NamedTuple):
     weights: Floats
 
 
-def _corner(scored: Scored) -> _Weighted:
-    """The films as a two-valued score at the lower Wilson limits of a faultless sensitivity and specificity.
+def _two_valued(scored: Scored, sensitivity: float | None, specificity: float | None) -> _Weighted:
+    """The films as a score of 0 or 1 with this sensitivity and specificity.
 
     A bootstrap of a sample without one error only repeats "no error": its interval has no width, however
-    few films there are. This sample is the worst that the limits of the two proportions allow, and the lower
-    limit of every figure of a faultless sample is that figure on it.
+    few films there are. Figures of that kind get their limits from this sample, made at the limits of
+    both proportions at once: rather wide, and honest about the number of films.
     """
-    positive = scored.target == 1
-    limits = [
-        clustered_wilson(np.ones(int(rows.sum()), bool), scored.group[rows]).low for rows in (positive, ~positive)
-    ]
-    se, sp = (limit or 0.0 for limit in limits)
-    n1, n0 = float(positive.sum()), float((~positive).sum())
+    se, sp = sensitivity or 0.0, specificity or 0.0
+    n1 = float(scored.target.sum())
+    n0 = len(scored.target) - n1
     target, score = np.array([1, 1, 0, 0]), np.array([1.0, 0.0, 0.0, 1.0])
     weights = np.array([n1 * se, n1 * (1 - se), n0 * sp, n0 * (1 - sp)])
     return _Weighted(Scored(target, score, np.arange(4)), weights)
 
 
-def _replicated(scored: Scored, weights: Floats, of: Callable[..., float]) -> Estimate:
-    value = float(of(scored.target, scored.score))
-    drawn = np.array([of(scored.target, scored.score, sample_weight=w) for w in weights])
-    corner = _corner(scored)
-    return _estimate(value, drawn, float(of(corner.scored.target, corner.scored.score, sample_weight=corner.weights)))
+def _estimate(value: float, drawn: Floats, worst: float, best: float) -> Estimate:
+    """Percentiles of the replicates; where those are all the same, `worst` and `best`."""
+    return Estimate(value, min(worst, value), max(best, value)) if np.ptp(drawn) == 0 else _percentiles(value, drawn)
 
 
-def _estimate(value: float, drawn: Floats, faultless_low: float | None) -> Estimate:
+def _percentiles(value: float, drawn: Floats) -> Estimate:
     low, high = np.quantile(drawn, [0.025, 0.975])
-    if value == 1.0 and faultless_low is not None:
-        low = faultless_low
     return Estimate(value, float(min(low, value)), float(max(high, value)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tblib import TblibError, __version__
@@ -91,7 +91,7 @@ def save_model(path: Path, weights: dict[str, Tensor], preparation: dict[str, An
         "training": json.dumps(training, ensure_ascii=False),
     }
     with replacing(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, part, metadata)
+        part.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}, metadata))
 
 
 def load_model(path: Path) -> TrainedModel:
@@ -118,5 +118,5 @@ def load_model(path: Path) -> TrainedModel:
         raise ModelError(
             f"{path} holds another network than this version of tblib builds; train again. ({error})"
         ) from error
-    cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    cnn.to(memory_format=torch.channels_last)
     return TrainedModel(cnn.eval(), preparation, training)

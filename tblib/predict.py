@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -167,7 +167,11 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
         chosen[name] = content
         answer()
 
-    upload.observe(lambda change: [choose(f["name"], bytes(f["content"])) for f in change["new"]], names="value")
+    def uploaded(change: dict[str, tuple[dict[str, Any], ...]]) -> None:
+        for file in change["new"]:
+            choose(file["name"], bytes(file["content"]))
+
+    upload.observe(uploaded, names="value")
     sample.observe(
         lambda change: choose(change["new"], samples[change["new"]]) if change["new"] else None, names="value"
     )

@@ -81,7 +81,7 @@ def chapter(notebook: Path, anchor: str) -> Chapter:
     for table in soup.find_all("table"):
         if isinstance(table, Tag):
             table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
-    return Chapter(anchor, title, sections, Markup(str(soup)))  # noqa: S704  (nbconvert's own HTML)
+    return Chapter(anchor, title, sections, Markup(str(soup)))
 
 
 def _readable(path: Path) -> nbformat.NotebookNode:
@@ -126,4 +126,4 @@ def _steps(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def _table(table: pd.DataFrame) -> Markup:
-    return Markup(table.to_html(index=False, border=0))  # noqa: S704  (pandas escapes the cells)
+    return Markup(table.to_html(index=False, border=0))

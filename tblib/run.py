@@ -139,7 +139,7 @@ class Run:
         )
 
     def table(self, file: str) -> pd.DataFrame:
-        """The CSV `file` of this run; columns in `TEXTS` are read as they stand, empty or called "NA" as they may be."""
+        """The CSV `file` of this run; columns in `TEXTS` are read as they stand, be it empty or "NA"."""
         kinds = dict.fromkeys(TEXTS, str)
         table = pd.read_csv(self.need(file), dtype=kinds, keep_default_na=False, na_values=[""])
         return table.fillna({name: "" for name in TEXTS if name in table})

@@ -114,7 +114,7 @@ def summarise(scored: Scored, replicates: int, seed: int) -> dict[str, Any]:
     """AUROC, sensitivity, specificity, accuracy and accuracy at 3,500 : 700 of probabilities, called at 0.5."""
     shares = proportions(scored, 0.5)
     estimates = {
-        "auroc": ranking(scored, bootstrap_weights(scored, replicates, seed))["auroc"],
+        "auroc": ranking(scored, bootstrap_weights(scored, replicates, seed)),
         **{name: shares[name] for name in ("sensitivity", "specificity", "accuracy")},
         "accuracy_at_3500_700": at_balance(shares["sensitivity"], shares["specificity"], *KAGGLE_FILMS),
     }
@@ -149,7 +149,7 @@ def audit(run: Run, replicates: int, seed: int) -> dict[str, Any]:
     split, films, images = run.table("split.csv"), usable(run.table("catalogue.csv")), load_images(run)
     target, group = split["target"].to_numpy(), split["twin_group"].to_numpy()
     scores = _file_scores(films, target, group, seed)
-    seen = {f"border strips ({BORDER:.0%})": border_strips, f"grey histogram ({BINS} bins)": grey_histogram}
+    seen = {f"border strips ({100 * BORDER:.0f} %)": border_strips, f"grey histogram ({BINS} bins)": grey_histogram}
     seen[f"thumbnail ({THUMBNAIL}×{THUMBNAIL})"] = thumbnail
     scores |= {name: cross_validated(see(images), target, group, seed) for name, see in seen.items()}
     test = (split["part"] == "test").to_numpy()
@@ -180,7 +180,7 @@ def _file_scores(
     return {
         RULE: rule,
         FILE_FACTS: cross_validated(facts, target, group, seed),
-        f"{FILE_FACTS}, logistic": cross_validated(facts, target, group, seed, kind="logistic"),
+        f"{FILE_FACTS} (logistic)": cross_validated(facts, target, group, seed, kind="logistic"),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -75,6 +75,8 @@ class Training:
             (self.batch_size < 2, f"batch_size is {self.batch_size}; give 2 or more"),
             (self.pos_weight < 0, f"pos_weight is {self.pos_weight}; give 0 for the imbalance, or a weight"),
             (not 0 <= self.dropout < 1, f"dropout is {self.dropout}; give 0 or more, below 1"),
+            (self.patience < 0, f"patience is {self.patience}; give 0 or more epochs"),
+            (self.threads < 0, f"threads is {self.threads}; give 0 for one a core, or a number"),
             (not 0 < self.factor < 1, f"factor is {self.factor}; give a number between 0 and 1"),
             (
                 self.precision not in ("auto", "fp32", "bf16"),
@@ -243,12 +245,16 @@ def _resume(path: Path, state: _State, fingerprint: str) -> None:
     """Bring `state` to where the checkpoint of the same training stands, if there is one."""
     if not path.is_file():
         return
-    with safe_open(path, framework="pt") as file:
-        texts = file.metadata()
-        if texts["fingerprint"] != fingerprint:
-            print("A checkpoint of another training lies here; this one starts from the beginning.")
-            return
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open has no items)
+    try:
+        with safe_open(path, framework="pt") as file:
+            texts = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open has no items)
+    except SafetensorError as error:
+        print(f"The checkpoint cannot be read ({error}); the training starts from the beginning.")
+        return
+    if texts["fingerprint"] != fingerprint:
+        print("A checkpoint of another training lies here; this one starts from the beginning.")
+        return
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         room, rest = name.split(".", 1)

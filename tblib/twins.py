@@ -49,14 +49,15 @@ def twin_groups(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
 
 
 def _standardised(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Float32 (N, D): each row with mean 0 and length 1, so that a dot product is a correlation."""
+    """Float32 (N, D): each row with mean 0 and length 1, so that a dot product is a correlation.
+
+    A blank film has no such row; it gets an even one, which goes with those of blank films and of no other.
+    """
     centred = rows - rows.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return (centred / np.maximum(length, 1e-6)).astype(np.float32)
+    centred[~centred.any(axis=1)] = 1
+    return (centred / np.linalg.norm(centred, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _correlation(a: Pixels, b: Pixels) -> float:
-    if np.array_equal(a, b):
-        return 1.0  # also for two blank films, whose correlation is not defined
     first, second = _standardised(np.stack([a.ravel(), b.ravel()]).astype(np.float64))
     return float(first @ second)

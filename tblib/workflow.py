@@ -154,7 +154,9 @@ def run_study(
         with FileLock(run.path(".lock"), timeout=0):
             return _run_steps(run, name, data, parameters, _chosen(first, only), overwrite)
     except Timeout:
-        raise StepError(f"Another process is working on the run {run.folder}; wait for it, or give another --name.") from None
+        raise StepError(
+            f"Another process is working on the run {run.folder}; wait for it, or give another --name."
+        ) from None
 
 
 def _chosen(first: str | None, only: str | None) -> set[str]:
@@ -186,7 +188,9 @@ def _run_steps(
                     f"Step {step.name} comes before the one asked for and is not done, or its code or inputs have "
                     f"changed. Run it first: python -m tblib run --name {name} --from {step.name}"
                 )
-            print(f"{step.name}: out of date; the report waits for: python -m tblib run --name {name} --from {step.name}")
+            print(
+                f"{step.name}: out of date; the report waits for: python -m tblib run --name {name} --from {step.name}"
+            )
             return None
         if not chosen and _is_current(run, step, done, settings):
             print(f"{step.name}: unchanged, skipped")
@@ -307,7 +311,7 @@ def _imported(code: str) -> set[str]:
 
 
 def _database_stamp(settings: Parameters) -> str:
-    """What changes when the database does, without reading the films: checksums in the zip; sizes and times in a folder."""
+    """What changes when the films do, without reading them: checksums in the zip; sizes and times in a folder."""
     path = find_data(settings["data"], settings["demo_films"], settings["demo_seed"])
     database = open_database(path, settings["negative"], settings["positive"])
     if path.is_file():
@@ -350,7 +354,8 @@ def _git_commit() -> str:
     try:
         asked = [["rev-parse", "HEAD"], ["status", "--porcelain"]]
         commit, changes = (
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout for words in asked
+            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            for words in asked
         )
     except (OSError, subprocess.CalledProcessError):
         return "not reported"

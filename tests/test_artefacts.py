@@ -270,6 +270,12 @@ def test_a_plain_film_has_no_marker():
         assert not look(pixels).markers
 
 
+def test_a_soft_bone_end_at_the_shoulder_is_no_marker():
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    bone = 55 * np.exp(-(((rows - 70) / 6) ** 2) - ((columns - 440) / 14) ** 2)
+    assert not look((ribs() + bone).astype(np.uint8)).markers
+
+
 def test_a_white_rectangle_and_a_border_are_no_markers():
     pixels = painted(ribs(), Box(20, 430, 34, 470), 255)
     pixels[:, :9] = 255

@@ -1,0 +1,63 @@
+"""What several tests need: small films and databases, one whole run on smoke parameters, the real films."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tblib.phantom import write_demo
+from tblib.run import ROOT, Run, run_folder
+from tblib.workflow import read_parameters, run_study
+
+SMOKE = ROOT / "notebooks" / "parameters" / "smoke.yml"
+
+
+def png(pixels, mode=None, **options) -> bytes:
+    """A PNG file's bytes from an array or a Pillow image."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels, mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def grey_film(seed: int, side: int = 64) -> np.ndarray:
+    """A smooth random film, uint8 (side, side), unlike that of any other seed."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(20, 230, (8, 8), dtype=np.uint8))
+    return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
+    """A zip with these entries, in this order."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Path:
+    """The demo database that smoke.yml asks for."""
+    return write_demo(tmp_path_factory.mktemp("data") / "demo.zip", films=72, seed=0)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, demo) -> Run:
+    """A whole run of all notebooks on smoke parameters. Tests read it and leave it as it is."""
+    folder = tmp_path_factory.mktemp("reports") / "smoke"
+    report = run_study(str(folder), str(demo), read_parameters(SMOKE))
+    assert report == folder / "report.html"
+    return Run(run_folder(str(folder)))
+
+
+@pytest.fixture(scope="session")
+def films() -> Path:
+    """The folder with the real films; tests that need it are skipped where it is not given."""
+    folder = os.environ.get("TBLIB_FILMS", "")
+    if not folder:
+        pytest.skip("no real films: set TBLIB_FILMS to a folder that holds TB_database.zip")
+    return Path(folder)

@@ -1,0 +1,88 @@
+"""Batches and augmentation: by whole batches, by the seed, never flipped."""
+
+import numpy as np
+import pytest
+import torch
+
+from tblib.dataset import Augmentation, TBDataset, augment, batches, normalise
+from tblib.prepare import Normalisation
+
+STILL = Augmentation(0, 0, 0, 0)
+
+
+@pytest.fixture
+def films():
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, 256, (6, 1, 32, 32), dtype=np.uint8))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def data(count: int) -> TBDataset:
+    images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8)
+    return TBDataset(images, np.arange(count) % 2, torch.device("cpu"))
+
+
+def test_batches_hold_each_film_once_with_its_own_target():
+    seen = []
+    for films, target in batches(data(10), 4, generator()):
+        assert films.dtype == torch.uint8
+        assert films.shape[1:] == (1, 32, 32)
+        numbers = films[:, 0, 0, 0]
+        assert (target == numbers % 2).all()
+        seen += numbers.tolist()
+    assert sorted(seen) == list(range(10))
+    assert seen != list(range(10))
+    in_order = torch.cat([films[:, 0, 0, 0] for films, _ in batches(data(10), 4)])
+    assert in_order.tolist() == list(range(10))
+
+
+def test_a_film_is_its_own_item():
+    film, target = data(4)[3]
+    assert film.shape == (1, 32, 32)
+    assert (int(film[0, 0, 0]), float(target)) == (3, 1.0)
+    assert len(data(4)) == 4
+
+
+def test_no_augmentation_leaves_the_films_as_they_are(films):
+    torch.testing.assert_close(augment(films, STILL, generator()), films.float(), atol=1e-3, rtol=0)
+
+
+def test_augmentation_follows_the_seed_and_each_film_gets_its_own(films):
+    same = films[:1].repeat(4, 1, 1, 1)
+    once = augment(same, Augmentation(), generator(1))
+    torch.testing.assert_close(once, augment(same, Augmentation(), generator(1)))
+    assert (once != augment(same, Augmentation(), generator(2))).any()
+    assert all((once[0] != other).any() for other in once[1:])
+    assert float(once.min()) >= 0
+    assert float(once.max()) <= 255
+
+
+def test_augmentation_never_moves_a_marker_to_the_other_side():
+    film = torch.zeros(200, 1, 64, 64)
+    film[:, :, 4:12, 50:58] = 255  # upper right, where an L stands
+    moved = augment(film, Augmentation(brightness=0, contrast=0), generator())
+    right, left = moved[:, :, :24, 40:].sum(dim=(1, 2, 3)), moved[:, :, :, :24].sum(dim=(1, 2, 3))
+    assert (right > 0).all()
+    assert (left == 0).all()
+
+
+@pytest.mark.parametrize(("name", "changed"), [("brightness", "mean"), ("contrast", "sd")])
+def test_brightness_and_contrast_change_what_they_say(films, name, changed):
+    dim = films.float() * 0.3 + 90  # far from 0 and 255, so that nothing is clipped
+    settings = {"shift": 0, "scale": 0, "brightness": 0, "contrast": 0} | {name: 0.1}
+    after = augment(dim, Augmentation(**settings), generator())
+    moved_mean = (after.mean(dim=(1, 2, 3)) - dim.mean(dim=(1, 2, 3))).abs().max()
+    moved_sd = (after.std(dim=(1, 2, 3)) - dim.std(dim=(1, 2, 3))).abs().max()
+    assert (moved_mean > 1) == (changed == "mean")
+    assert (moved_sd > 0.3) == (changed == "sd")
+
+
+def test_normalised_films_have_mean_0_and_sd_1_and_channels_last(films):
+    by = Normalisation(float(films.float().mean()), float(films.float().std(unbiased=False)))
+    after = normalise(films, by)
+    assert float(after.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(after.std(unbiased=False)) == pytest.approx(1, abs=1e-5)
+    assert after.is_contiguous(memory_format=torch.channels_last)

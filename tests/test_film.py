@@ -1,0 +1,127 @@
+"""Files of every mode become grey pixels, and broken ones a sentence."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from conftest import grey_film, png
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tblib.film import FilmError, open_film, resized
+
+
+def test_one_channel_file_is_read_as_it_is():
+    film = open_film(png(grey_film(1)), "a.png")
+    assert film.mode == "L"
+    np.testing.assert_array_equal(film.pixels, grey_film(1))
+    np.testing.assert_array_equal(film.grey, grey_film(1))
+
+
+def test_colours_become_luma():
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [90, 90, 90]]], np.uint8)
+    film = open_film(png(colours), "a.png")
+    assert film.mode == "RGB"
+    np.testing.assert_array_equal(film.grey, [[76, 150, 29, 90]])  # ITU-R BT.601: 0.299, 0.587, 0.114
+
+
+def test_palette_is_looked_up():
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    image.putpalette([10, 10, 10, 200, 200, 200, 90, 90, 90])
+    np.testing.assert_array_equal(open_film(png(image), "a.png").grey, [[10, 200, 90]])
+
+
+def test_two_levels_become_black_and_white():
+    film = open_film(png(Image.fromarray(np.array([[0, 255, 255]], np.uint8)).convert("1")), "a.png")
+    assert film.mode == "1"
+    np.testing.assert_array_equal(film.grey, [[0, 255, 255]])
+
+
+def test_transparency_is_laid_on_black():
+    rgba = np.array([[[200, 200, 200, 255], [200, 200, 200, 0]]], np.uint8)
+    np.testing.assert_array_equal(open_film(png(rgba), "a.png").grey, [[200, 0]])
+
+
+def test_cmyk_is_converted():
+    buffer = io.BytesIO()
+    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(buffer, "TIFF")
+    assert open_film(buffer.getvalue(), "a.tif").grey.min() == 255
+
+
+@pytest.mark.parametrize(("levels", "expected"), [
+    ([0, 2048, 4095], [0, 128, 255]),  # 12 bits in a 16-bit file
+    ([0, 32768, 65535], [0, 128, 255]),  # 16 bits
+    ([0, 100, 255], [0, 100, 255]),  # 8 bits in a 16-bit file
+])  # fmt: skip
+def test_deep_files_are_scaled_by_their_bit_depth_not_clipped(levels, expected):
+    film = open_film(png(np.array([levels], np.uint16)), "a.png")
+    assert film.mode == "I;16"
+    np.testing.assert_array_equal(film.grey, [expected])
+
+
+@given(st.lists(st.integers(0, 65535), min_size=2, max_size=40))
+def test_deep_files_keep_the_order_of_their_levels(levels):
+    grey = open_film(png(np.array([levels], np.uint16)), "a.png").grey[0].astype(int)
+    order = np.argsort(levels, kind="stable")
+    assert (np.diff(grey[order]) >= 0).all()
+
+
+def test_floating_point_file_is_stretched_to_its_range():
+    buffer = io.BytesIO()
+    Image.fromarray(np.array([[-1.5, 0.0, 1.5]], np.float32)).save(buffer, "TIFF")
+    np.testing.assert_array_equal(open_film(buffer.getvalue(), "a.tif").grey, [[0, 128, 255]])
+
+
+def test_exif_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to see it upright
+    upright = open_film(png(Image.fromarray(np.array([[10, 20], [30, 40]], np.uint8)), exif=exif), "a.png")
+    np.testing.assert_array_equal(upright.grey, [[30, 10], [40, 20]])
+
+
+def test_first_frame_of_an_animation_is_taken():
+    frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (50, 200)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert set(open_film(buffer.getvalue(), "a.gif").grey.ravel()) == {50}
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b"", "is empty"),
+    (b"no picture at all", "not a picture"),
+    (png(grey_film(1))[:700], "damaged"),
+    (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "film.png"),
+])  # fmt: skip
+def test_broken_files_are_named_with_the_reason(content, reason):
+    with pytest.raises(FilmError, match=reason) as error:
+        open_film(content, "film.png")
+    assert "film.png" in str(error.value)
+
+
+def bomb(side: int) -> bytes:
+    """A small PNG that claims side × side pixels of one bit."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+def test_decompression_bomb_is_refused_before_it_is_decoded():
+    with pytest.raises(FilmError, match="more than 100,000,000 pixels"):
+        open_film(bomb(20_000), "bomb.png")
+
+
+def test_resizing_keeps_the_mean_and_does_not_touch_a_film_of_that_size():
+    film = grey_film(3, side=256)
+    assert resized(film, 256) is film
+    assert abs(float(resized(film, 64).mean()) - float(film.mean())) < 0.6
+
+
+def test_films_that_are_not_square_or_tiny_are_resized():
+    assert resized(np.full((3, 700), 80, np.uint8), 32).shape == (32, 32)
+    assert set(resized(np.full((1, 1), 80, np.uint8), 32).ravel()) == {80}

@@ -1,0 +1,56 @@
+"""The CNN is what the protocol says, and its file is read only if it is one of ours."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tblib.model import CNN, ModelError, load_model, save_model
+
+PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_one_logit_a_film_for_any_size(size):
+    assert CNN(size)(torch.zeros(3, 1, size, size)).shape == (3,)
+
+
+def test_the_network_is_the_one_of_the_protocol():
+    layers = list(CNN(128).modules())
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    assert [c.out_channels for c in convolutions] == [32, 32, 64, 64, 128, 128, 256, 256]
+    assert all(c.kernel_size == (3, 3) and c.padding_mode == "zeros" for c in convolutions)
+    count = {
+        kind: sum(isinstance(layer, kind) for layer in layers) for kind in (nn.BatchNorm2d, nn.MaxPool2d, nn.Linear)
+    }
+    assert count == {nn.BatchNorm2d: 8, nn.MaxPool2d: 4, nn.Linear: 4}
+    assert sum(isinstance(layer, nn.Dropout) for layer in layers) == 3
+
+
+def test_a_saved_model_comes_back_with_all_that_travels_with_it(tmp_path):
+    cnn = CNN(32, dropout=0.1).eval()
+    save_model(tmp_path / "m.safetensors", cnn.state_dict(), PREPARATION, {"dropout": 0.1, "pos_weight": 5.0})
+    back = load_model(tmp_path / "m.safetensors")
+    assert back.preparation == PREPARATION
+    assert (back.size, back.normalisation.mean, back.training["pos_weight"]) == (32, 120.0, 5.0)
+    films = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(back.cnn(films), cnn(films))
+    assert not back.cnn.training
+
+
+def test_files_that_are_not_ours_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="There is no model file"):
+        load_model(tmp_path / "none.safetensors")
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"no weights at all")
+    with pytest.raises(ModelError, match="no safetensors file"):
+        load_model(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="not written by tblib"):
+        load_model(path)
+    save_model(path, {"a": torch.zeros(1)}, PREPARATION, {"dropout": 0.1})
+    with pytest.raises(ModelError, match="another network"):
+        load_model(path)
+    save_model(path, CNN(64).state_dict(), PREPARATION, {"dropout": 0.1})
+    with pytest.raises(ModelError, match="another network"):
+        load_model(path)

@@ -1,0 +1,106 @@
+"""One size, one channel, exact statistics, and a split that parts no twins."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import grey_film, png, write_zip
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tblib.catalogue import build_catalogue, open_database, save_catalogue
+from tblib.film import resized
+from tblib.prepare import PARTS, PreparationError, load_images, normalisation, prepare, split
+from tblib.run import Run
+
+
+def catalogue(labels: list[str], groups: list[int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"file": [f"{i:04d}.png" for i in range(len(labels))], "label": labels, "problem": "", "twin_group": groups}
+    )
+
+
+@settings(deadline=None)
+@given(
+    normal=st.integers(10, 120),
+    sick=st.integers(10, 60),
+    twins=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_split_is_stratified_deterministic_and_parts_no_twins(normal, sick, twins, seed):
+    groups = np.arange(normal + sick)
+    for one, other in twins:
+        groups[one % len(groups)] = groups[other % len(groups)]
+    table = catalogue(["Normal"] * normal + ["Tuberculosis"] * sick, groups.tolist())
+    part = split(table, seed)
+    pd.testing.assert_series_equal(part, split(table, seed))
+    assert not table.assign(part=part).drop_duplicates(["twin_group", "part"])["twin_group"].duplicated().any()
+    for label, films in table.assign(part=part).groupby("label"):
+        shares = films["part"].value_counts()
+        for name, wanted in zip(PARTS, (0.8, 0.1, 0.1), strict=True):
+            assert abs(shares.get(name, 0) - wanted * len(films)) <= 6, label  # up to a twin group of five
+
+
+def test_split_without_twins_is_80_10_10_to_the_film_and_hangs_on_the_seed():
+    table = catalogue(["Normal"] * 100 + ["Tuberculosis"] * 50, list(range(150)))
+    first, second = split(table, 0), split(table, 1)
+    counts = pd.crosstab(first, table["label"])
+    assert counts.loc["train"].tolist() == [80, 40]
+    assert counts.loc["val"].tolist() == [10, 5]
+    assert counts.loc["test"].tolist() == [10, 5]
+    assert (first != second).any()
+
+
+def test_too_few_films_for_a_split_are_refused():
+    with pytest.raises(PreparationError, match=r"Class Tuberculosis has 9 usable films.*at least 10"):
+        split(catalogue(["Normal"] * 40 + ["Tuberculosis"] * 9, list(range(49))), 0)
+
+
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_normalisation_is_exact(count, seed):
+    images = np.random.default_rng(seed).integers(0, 256, (count + 2, 16, 16), dtype=np.uint8)
+    found = normalisation(images, np.arange(count))
+    assert found.mean == pytest.approx(images[:count].astype(float).mean(), abs=1e-12)
+    assert found.sd == pytest.approx(images[:count].astype(float).std(), abs=1e-9)
+
+
+@pytest.fixture
+def run(tmp_path):
+    films = {f"Normal/n{i}.png": png(grey_film(i)) for i in range(20)}
+    films |= {f"Tuberculosis/t{i}.png": png(grey_film(40 + i)) for i in range(10)}
+    films["Normal/broken.png"] = b"text"
+    run = Run(tmp_path)
+    save_catalogue(run, build_catalogue(open_database(write_zip(tmp_path / "db.zip", films))))
+    return run
+
+
+def test_images_are_the_films_in_the_order_of_the_split(run):
+    database = open_database(run.path("db.zip"))
+    content = prepare(run, database, size=32, seed=0)
+    images, rows = load_images(run), run.table("split.csv")
+    assert images.shape == (30, 32, 32)
+    assert images.dtype == np.uint8
+    for row in rows.itertuples():
+        number = int(row.file[8:-4]) if row.label == "Normal" else 40 + int(row.file[14:-4])
+        np.testing.assert_array_equal(images[row.image], resized(grey_film(number), 32))
+        assert row.target == (row.label == "Tuberculosis")
+    train = images[rows.loc[rows["part"] == "train", "image"]]
+    assert (content["mean"], content["sd"]) == pytest.approx((train.mean(), train.std()))
+    assert content == run.facts("preparation.json")
+
+
+@pytest.mark.parametrize("size", [0, 16, 100, -32])
+def test_sizes_that_the_cnn_cannot_take_are_refused_and_nothing_is_left(run, size):
+    with pytest.raises(PreparationError, match="multiple of 16"):
+        prepare(run, open_database(run.path("db.zip")), size, seed=0)
+    assert not run.path("images.npy").exists()
+
+
+def test_an_interrupted_preparation_leaves_the_old_arrays(run, monkeypatch):
+    database = open_database(run.path("db.zip"))
+    prepare(run, database, size=32, seed=0)
+    before = run.path("images.npy").read_bytes()
+    monkeypatch.setattr("tblib.prepare.resized", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepare(run, database, size=64, seed=0)
+    assert run.path("images.npy").read_bytes() == before
+    assert not list(run.folder.glob("*.part"))
