@@ -152,7 +152,7 @@ def prevalences(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
         _whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, name)
     left.set(xlabel="share of the class's films", xlim=(-0.02, 1.02), yticks=range(len(cues)), yticklabels=cues)
     left.invert_yaxis()
-    left.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     odds = table.drop_duplicates("cue")
     _whiskers(right, odds["odds_ratio"], odds["odds_low"], odds["odds_high"], np.arange(len(cues)), "black", "")
     right.axvline(1, color=GREY, linestyle=":")
@@ -366,8 +366,12 @@ def answer_figure(answer: Answer, positive: str) -> Figure:
         [0], [answer.probability], color=VERMILION if answer.probability >= answer.threshold else BLUE, height=0.4
     )
     right.axvline(answer.threshold, color="black", linestyle=":")
-    right.text(answer.threshold, 0.42, "threshold", ha="center", va="bottom", fontsize=8)
-    right.set(title=answer.verdict, xlabel=f"probability of {positive}", xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[])
+    near = "right" if answer.probability > 0.5 else "left"
+    right.text(answer.probability, 0.25, f"{answer.probability:.3f}", ha=near, va="bottom")
+    right.text(answer.threshold, -0.58, " threshold", ha="left", va="bottom", fontsize=8)
+    right.set(
+        title=f"called {answer.verdict}", xlabel=f"probability of {positive}", xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[]
+    )
     return figure
 
 

@@ -98,7 +98,7 @@ def prevalence(table: pd.DataFrame, classes: tuple[str, str]) -> str:
     if unequal.empty:
         return "No artefact is shown to be more common in one class than in the other."
     named = [
-        f"{row.cue} (odds ratio {row.odds_ratio:.3g}, {row.odds_low:.3g} to {row.odds_high:.3g})"
+        f"{row.cue} (odds ratio {_odds(row.odds_ratio)}, {_odds(row.odds_low)} to {_odds(row.odds_high)})"
         for row in unequal.itertuples()
     ]
     return (
@@ -106,6 +106,21 @@ def prevalence(table: pd.DataFrame, classes: tuple[str, str]) -> str:
         + "; ".join(named)
         + ". That a cue exists says neither that it predicts, nor that a model uses it."
     )
+
+
+def prevalence_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The prevalences as texts: a row a cue, a column a class, and the odds ratio."""
+    cells = table.assign(
+        share=[f"{r.films} of {r.of}, {Estimate(r.share, r.low, r.high).text(True)}" for r in table.itertuples()],
+        odds=[f"{_odds(r.odds_ratio)} ({_odds(r.odds_low)} to {_odds(r.odds_high)})" for r in table.itertuples()],
+    )
+    wide = cells.pivot_table(index="cue", columns="label", values="share", aggfunc="first", sort=False)
+    return wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(None, axis=1)
+
+
+def _odds(ratio: float) -> str:
+    """Three figures, without an exponent: ``0.038``, ``1,660``."""
+    return f"{float(f'{ratio:.3g}'):,.{0 if ratio >= 100 else 3}f}"
 
 
 def grey(table: pd.DataFrame, classes: tuple[str, str]) -> str:
@@ -233,8 +248,8 @@ def probes(results: dict[str, Any]) -> str:
     best = max(cues, key=lambda name: cues[name]["all"]["auroc"]["value"])
     found = f"{len(reached)} of {len(cues)} reach the interval of the CNN's accuracy on the same test films"
     return (
-        f"Of the cues that see no lung, {best} separates the classes best (AUROC "
-        f"{estimate(cues[best]['all']['auroc'])}); {found}{': ' + '; '.join(reached) if reached else ''}. "
+        f"Of the cues that see no lung, “{best}” separates the classes best (AUROC "
+        f"{estimate(cues[best]['all']['auroc'])}); {found}{' (' + '; '.join(reached) + ')' if reached else ''}. "
         "An accuracy that such cues reach cannot show that a model reads lungs. Whether this model uses them is not "
         "measured here."
     )
@@ -272,6 +287,8 @@ def key_figures(summary: dict[str, Any], metrics: dict[str, Any], results: dict[
         "Rule: accuracy on the test films": estimate(test[RULE]["test"]["accuracy"], True),
     }
     rows |= {
-        f"{name}, no lung seen: AUROC": estimate(probe["all"]["auroc"]) for name, probe in test.items() if name != RULE
+        f"AUROC of {name}, no lung seen": estimate(probe["all"]["auroc"])
+        for name, probe in test.items()
+        if name != RULE
     }
-    return pd.DataFrame({"": list(rows), "value (95 % interval)": list(rows.values())})
+    return pd.DataFrame({"figure": list(rows), "value (95 % interval)": list(rows.values())})

@@ -125,7 +125,7 @@ def sample_films(run: Run, each: int = 2) -> pd.DataFrame:
 
 def describe(answer: Answer, predictor: Predictor) -> str:
     """The answer in a sentence."""
-    calibrated = "" if answer.calibrated is None else f", calibrated {answer.calibrated:.1%}"
+    calibrated = "" if answer.calibrated is None else f", calibrated {100 * answer.calibrated:.1f} %"
     return (
         f"{answer.verdict}: score {answer.probability:.3f} against the threshold {answer.threshold:.3f}{calibrated} "
         f"(probability of {predictor.trained.preparation['positive']})."

@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 import pandas as pd
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 from jinja2 import DictLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from nbconvert import HTMLExporter
@@ -51,7 +51,7 @@ def build_report(run: Run, record: dict[str, Any]) -> Path:
         findings=headline(*results),
         key_figures=_table(key_figures(*results)),
         chapters=[chapter(run.path(f"notebooks/{step.notebook}"), step.name) for step in STEPS],
-        made=_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
+        made=_table(pd.DataFrame(_made(record, summary, run.facts("training.json")), columns=["", "this run"])),
         parameters=_table(_parameters(record)),
         steps=_table(_steps(record)),
         versions=_table(pd.DataFrame(list(record["versions"].items()), columns=["package", "version"])),
@@ -78,9 +78,13 @@ def chapter(notebook: Path, anchor: str) -> Chapter:
             title = heading.get_text()
         elif level == 2:
             sections.append((str(heading["id"]), heading.get_text()))
+    for style in soup.find_all("style"):
+        style.decompose()  # pandas sends one with each table; the page has its own
     for table in soup.find_all("table"):
-        if isinstance(table, Tag):
-            table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
+        for part in table.find_all(style=True):
+            del part["style"]
+        del table["border"]
+        table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
     return Chapter(anchor, title, sections, Markup(str(soup)))
 
 
@@ -99,13 +103,13 @@ def _is_live(output: nbformat.NotebookNode) -> bool:
     return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
-def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
+def _made(record: dict[str, Any], summary: dict[str, Any], outcome: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Database", summary["database"]),
         ("Database digest (SHA-256 over file names and contents)", summary["digest"]),
         ("Notes on the database", "; ".join(summary["notes"]) or "none"),
         ("Git commit", record["git_commit"]),
-        ("Machine", record["machine"]),
+        ("Machine", f"{record['machine']}; trained on {outcome['device']} with {outcome['threads']} thread(s)"),
         ("Finished", record["finished"]),
     ]
 
@@ -126,4 +130,4 @@ def _steps(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def _table(table: pd.DataFrame) -> Markup:
-    return Markup(table.to_html(index=False, border=0))
+    return Markup(table.to_html(index=False, border=0, justify="left"))

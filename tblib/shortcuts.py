@@ -165,7 +165,6 @@ def audit(run: Run, replicates: int, seed: int) -> dict[str, Any]:
         "cnn": summarise(
             Scored(*(cnn[name].to_numpy() for name in ("target", "probability", "twin_group"))), replicates, seed
         ),
-        "importance": fact_importance(file_facts(films), target, group, seed).to_dict("records"),
         "seed": seed,
     }
     write_json(run.path("shortcuts.json"), content)
