@@ -172,8 +172,11 @@ def catalogued_database(run: Run) -> Database:
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a catalogue whose film decodes, renumbered from 0; row i is image i of ``images.npy``."""
-    return table[table["problem"] == ""].reset_index(drop=True)
+    """The rows of a catalogue whose film decodes, renumbered from 0; row i is image i of ``images.npy``.
+
+    Columns get the types back that the empty cells of unusable films took from them.
+    """
+    return table[table["problem"] == ""].reset_index(drop=True).infer_objects()
 
 
 def _download_kaggle() -> Path:

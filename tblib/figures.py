@@ -70,6 +70,8 @@ def film_grid(shown: Sequence[Shown], columns: int = 8) -> Figure:
 
 def boxed_films(shown: Sequence[Shown], columns: int = 6) -> Figure:
     """Films with what the detectors found on them drawn as boxes."""
+    if not shown:
+        return _nothing("The detectors found nothing on any film.")
     figure, axes = _tiles(
         len(shown), columns, f"{len(shown)} films with boxes around what the detectors found.", legend=True
     )
@@ -99,6 +101,8 @@ def file_modes(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
 
 def spectra(by_class: dict[str, Floats]) -> Figure:
     """Mean histogram of red, green and blue of each class's three-channel files."""
+    if not by_class:
+        return _nothing("No file has three channels, so there are no colour spectra.")
     gaps = {name: float(np.abs(levels[0] - levels[2]).sum() / 2) for name, levels in by_class.items()}
     apart = "; ".join(f"{name}: red and blue differ over {gap:.0%} of the pixels" for name, gap in gaps.items())
     figure, axes = _panels(f"Mean colour spectra of each class. {apart}.", len(by_class), (8.6, 2.8), sharey=True)
@@ -133,7 +137,8 @@ def tint_map(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     wheel.tick_params(labelsize=8)
     line.axvline(TINT_VISIBLE, color=GREY, linestyle=":")
     line.set(xlabel="tint strength: mean |R − B|, grey levels", ylabel="share of three-channel files", ylim=(0, 1.02))
-    line.legend(frameon=False, loc="lower right")
+    if line.get_legend_handles_labels()[0]:
+        line.legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -379,6 +384,13 @@ def _figure(alt: str, size: tuple[float, float]) -> Figure:
     with mpl.rc_context({**sns.axes_style("whitegrid"), "font.size": 9}):
         figure = Figure(figsize=size, layout="constrained")
     figure.set_label(alt)
+    return figure
+
+
+def _nothing(sentence: str) -> Figure:
+    """A figure that says why there is none."""
+    figure = _figure(sentence, (6.4, 0.6))
+    figure.text(0, 0.5, sentence, va="center")
     return figure
 
 

@@ -91,6 +91,7 @@ def chapter(notebook: Path, anchor: str) -> Chapter:
 def _readable(path: Path) -> nbformat.NotebookNode:
     """The notebook without what a reader of a page has no use for: set parameters, progress bars, live widgets."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         cell.outputs = [output for output in cell.get("outputs", []) if not _is_live(output)]

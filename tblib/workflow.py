@@ -199,7 +199,7 @@ def _run_steps(
             raise StepError(_kept(run, step, done, settings))
         record["complete"] = False
         _run_step(run, step, settings, record)
-    return _finish(run, name, record)
+    return _finish(run, record)
 
 
 def _kept(run: Run, step: Step, done: dict[str, Any] | None, settings: Parameters) -> str:
@@ -220,6 +220,7 @@ def _read_record(run: Run) -> dict[str, Any]:
 
 def _run_step(run: Run, step: Step, settings: Parameters, record: dict[str, Any]) -> None:
     """Execute one notebook and write what it was made from into ``run.json``."""
+    stamp = fingerprint(run, step, settings)  # before the step, in case the code is edited while it runs
     record["steps"].pop(step.name, None)
     write_json(run.path("run.json"), record)  # a step that stops half-way must not look done
     begun = time.perf_counter()
@@ -228,7 +229,7 @@ def _run_step(run: Run, step: Step, settings: Parameters, record: dict[str, Any]
     if missing:
         raise StepError(f"Step {step.name} ended without writing {', '.join(missing)}; see {step.notebook}.")
     record["steps"][step.name] = {
-        "fingerprint": fingerprint(run, step, settings),
+        "fingerprint": stamp,
         "parameters": settings,
         "seconds": round(time.perf_counter() - begun, 2),
         "finished": _now(),
@@ -306,8 +307,14 @@ def modules_used(code: str) -> set[str]:
 
 
 def _imported(code: str) -> set[str]:
-    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
-    return {node.module.split(".")[1] for node in nodes if node.module and node.module.startswith("tblib.")}
+    """Modules imported at the top; what a function imports when it is called is left to the notebooks to name."""
+    names: set[str] = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package, _, module = node.module.partition(".")
+            if package == "tblib":
+                names |= {module} if module else {alias.name for alias in node.names}
+    return {name for name in names if (ROOT / "tblib" / f"{name}.py").is_file()}
 
 
 def _database_stamp(settings: Parameters) -> str:
@@ -326,12 +333,12 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _finish(run: Run, name: str, record: dict[str, Any]) -> Path:
+def _finish(run: Run, record: dict[str, Any]) -> Path:
     """Complete ``run.json`` and build the report."""
     from tblib.report import build_report
 
     record |= {
-        "name": name,
+        "name": run.folder.name,
         "complete": True,
         "database": run.facts("catalogue.json")["digest"],
         "versions": {"python": platform.python_version()} | _versions(PACKAGES),

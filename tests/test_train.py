@@ -116,9 +116,7 @@ def test_the_best_epoch_is_the_one_kept(tmp_path):
 
 
 def test_the_rate_falls_when_the_loss_no_longer_does(tmp_path):
-    history = fit(
-        prepared(tmp_path), Training(epochs=6, batch_size=8, lr=0.1, patience=0, threads=1, precision="fp32")
-    )
+    history = fit(prepared(tmp_path), Training(epochs=6, batch_size=8, lr=0.1, patience=0, threads=1, precision="fp32"))
     assert history["lr"].iloc[-1] < history["lr"].iloc[0]
 
 

@@ -1,0 +1,79 @@
+"""Figures carry alt texts, and say SYNTHETIC where the films are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tblib import figures
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """What a notebook would get: (PNG bytes, alt text) of each figure."""
+    got = []
+    monkeypatch.setattr("IPython.display.display", lambda image: got.append((image.data, image.alt)))
+    return got
+
+
+def test_an_alt_text_goes_with_the_picture_and_synthetic_films_are_stamped(displayed):
+    counts = {"Normal": 500, "Tuberculosis": 100}
+    figures.display_figure(figures.class_balance(counts), synthetic=False)
+    figures.display_figure(figures.class_balance(counts), synthetic=True)
+    (plain, alt), (stamped, stamped_alt) = displayed
+    assert plain[:4] == stamped[:4] == b"\x89PNG"
+    assert plain != stamped
+    assert "Normal 500, Tuberculosis 100" in alt
+    assert "SYNTHETIC" not in alt
+    assert stamped_alt == f"SYNTHETIC films. {alt}"
+
+
+def test_a_figure_shows_the_numbers_it_is_given():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "lr": 1e-3, "val_loss": [0.5, 0.2, 0.3]})
+    history = history.assign(
+        **dict.fromkeys(("train_loss", "train_accuracy", "val_accuracy", "train_f1", "val_f1"), 0.5)
+    )
+    figure = figures.training_curves(history)
+    assert "kept: epoch 2" in figure.get_label()
+    np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), [0.5, 0.2, 0.3])
+
+
+def test_every_picture_of_a_run_says_synthetic_and_has_an_alt_text(smoke):
+    import nbformat
+
+    pictures = 0
+    for path in sorted(smoke.path("notebooks").glob("0*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    pictures += 1
+                    alt = output.metadata["image/png"]["alt"]
+                    assert alt.startswith("SYNTHETIC films. "), path.name
+                    assert len(alt) > 40, alt
+    assert pictures >= 15
+
+
+def test_names_of_files_are_shown_as_they_are():
+    assert figures._short("a/b/Normal-1.png") == "Normal-1"
+    assert figures._short("$x$.png") == r"\$x\$"  # no formula
+    assert len(figures._short("a" * 60 + ".png")) == 18
+
+
+def test_figures_are_pictures_that_can_be_drawn(smoke, displayed):
+    test = smoke.table("predictions.csv").query("part == 'test'")
+    metrics = smoke.facts("metrics.json")
+    made = [
+        figures.roc_and_precision_recall(test, metrics),
+        figures.reliability(test, metrics),
+        figures.confusion_matrices(metrics["operating_points"], ("Normal", "Tuberculosis")),
+        figures.accuracy_ladder(smoke.facts("shortcuts.json"), metrics["majority_accuracy"]),
+    ]
+    for figure in made:
+        assert isinstance(figure, Figure)
+        assert len(figure.get_label()) > 30
+        figures.display_figure(figure, synthetic=False)
+    for data, _ in displayed:
+        import io
+
+        assert Image.open(io.BytesIO(data)).width > 500
