@@ -10,6 +10,17 @@ from tblib.metrics import Estimate
 from tblib.shortcuts import FILE_FACTS, RULE
 from tblib.survey import CUES
 
+LABELS = {  # of figures in tables
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "accuracy_at_3500_700": "accuracy at 3,500 : 700",
+    "balanced_accuracy": "balanced accuracy",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "mcc": "MCC",
+}
+
 
 def say(*sentences: str) -> None:
     """Show sentences as one paragraph of a notebook."""
@@ -36,7 +47,7 @@ def estimate(value: dict[str, float | None], in_percent: bool = False) -> str:
 def estimates_table(rows: dict[str, dict[str, Any]], in_percent: tuple[str, ...] = ()) -> pd.DataFrame:
     """Row name -> {column -> estimate} as a table of texts; those `in_percent` are shown in per cent."""
     cells = {
-        name: {column: estimate(value, column in in_percent) for column, value in row.items()}
+        name: {LABELS.get(column, column): estimate(value, column in in_percent) for column, value in row.items()}
         for name, row in rows.items()
     }
     return pd.DataFrame.from_dict(cells, orient="index")
@@ -115,12 +126,12 @@ def prevalence_table(table: pd.DataFrame) -> pd.DataFrame:
         odds=[f"{_odds(r.odds_ratio)} ({_odds(r.odds_low)} to {_odds(r.odds_high)})" for r in table.itertuples()],
     )
     wide = cells.pivot_table(index="cue", columns="label", values="share", aggfunc="first", sort=False)
-    return wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(None, axis=1)
+    return wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(index=None, columns=None)
 
 
 def _odds(ratio: float) -> str:
-    """Three figures, without an exponent: ``0.038``, ``1,660``."""
-    return f"{float(f'{ratio:.3g}'):,.{0 if ratio >= 100 else 3}f}"
+    """Three figures, without an exponent: ``0.0378``, ``1,660``."""
+    return f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
 def grey(table: pd.DataFrame, classes: tuple[str, str]) -> str:
@@ -155,7 +166,7 @@ def sources(table: pd.DataFrame) -> str:
         return "The database claims no sources."
     told = [
         f"{row['label']} from {row['claimed source']}: {row['films']:,} films, "
-        f"{percent(row['one_channel_or_tinted'], 0)}"
+        f"{percent(row['one channel or tinted'], 0)}"
         for _, row in table.iterrows()
     ]
     return (

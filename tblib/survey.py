@@ -94,4 +94,4 @@ def claimed_sources(table: pd.DataFrame) -> pd.DataFrame:
     coloured = CUES["one channel"](films) | CUES["visible tint"](films)
     frame = pd.DataFrame({"label": films["label"], "claimed source": host, "cue": coloured})
     grouped = frame.groupby(["label", "claimed source"])["cue"]
-    return grouped.agg(films="size", one_channel_or_tinted="mean").reset_index()
+    return grouped.agg(["size", "mean"]).set_axis(["films", "one channel or tinted"], axis=1).reset_index()

@@ -205,7 +205,7 @@ def _run_steps(
 def _kept(run: Run, step: Step, done: dict[str, Any] | None, settings: Parameters) -> str:
     then = done["parameters"] if done else {}
     changed = [f"{key} {then.get(key)} → {value}" for key, value in settings.items() if then.get(key) != value]
-    what = ", ".join(changed) or "its code or its inputs have changed"
+    what = ", ".join(changed) or "its code, its inputs or its files have changed"
     return (
         f"The run {run.folder} is complete, and step {step.name} would now be another one ({what}). It is kept. "
         "Give another --name (make: NAME=…), or ask for it to be replaced with --overwrite (make: OVERWRITE=1)."
@@ -231,6 +231,7 @@ def _run_step(run: Run, step: Step, settings: Parameters, record: dict[str, Any]
     record["steps"][step.name] = {
         "fingerprint": stamp,
         "parameters": settings,
+        "files": {file: _digest(run.path(file)) for file in step.writes},
         "seconds": round(time.perf_counter() - begun, 2),
         "finished": _now(),
     }
@@ -251,7 +252,12 @@ def execute(run: Run, step: Step, settings: Parameters) -> None:
     print(f"{step.name}: notebooks/{step.notebook}", flush=True)
     try:
         papermill.execute_notebook(
-            str(NOTEBOOKS / step.notebook), str(running), settings, kernel_name="python3", stderr_file=sys.stderr
+            str(NOTEBOOKS / step.notebook),
+            str(running),
+            settings,
+            kernel_name="python3",
+            stderr_file=sys.stderr,  # the progress bars of the cells
+            extra_arguments=["--log-level=ERROR"],  # each kernel warns of TCP, though it only talks to this process
         )
         os.replace(running, target)
     except PapermillExecutionError as error:
@@ -274,11 +280,12 @@ def _indented(source: str) -> str:
 
 
 def _is_current(run: Run, step: Step, done: dict[str, Any] | None, settings: Parameters) -> bool:
-    """Whether the step was done with this code, these parameters and these inputs, and its files are there."""
+    """Whether the step was done with this code, these parameters and inputs, and its files are as it left them."""
     files = (*step.writes, f"notebooks/{step.notebook}")
     if done is None or not all(run.path(file).is_file() for file in (*files, *step.reads)):
         return False
-    return bool(done["fingerprint"] == fingerprint(run, step, settings))
+    unchanged = all(done["files"].get(file) == _digest(run.path(file)) for file in step.writes)
+    return unchanged and bool(done["fingerprint"] == fingerprint(run, step, settings))
 
 
 def fingerprint(run: Run, step: Step, settings: Parameters) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import pairwise
 
 import nbformat
 import pytest
@@ -40,7 +41,7 @@ def test_headings_are_in_order_and_the_contents_lead_to_them(page):
     levels = [int(heading.name[1]) for heading in page.find_all(re.compile(r"^h[1-6]$"))]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(deeper - level <= 1 for level, deeper in zip(levels, levels[1:], strict=False))
+    assert all(deeper - level <= 1 for level, deeper in pairwise(levels))
     ids = [tag["id"] for tag in page.find_all(id=True)]
     assert len(ids) == len(set(ids))
     links = [link["href"][1:] for link in page.find("nav").find_all("a")]

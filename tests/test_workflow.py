@@ -25,16 +25,12 @@ from tblib.workflow import (
 def run(smoke, tmp_path) -> Run:
     """A copy of the whole smoke run, to be changed."""
     shutil.copytree(smoke.folder, tmp_path / "smoke")
-    record = smoke.facts("run.json")
-    for done in record["steps"].values():  # the copy's own record, so that only what a test changes is changed
-        done["parameters"]["run"] = str(tmp_path / "smoke")
-    (tmp_path / "smoke" / "run.json").write_text(json.dumps(record))
-    copy = Run(tmp_path / "smoke")
-    for step in STEPS:
-        record["steps"][step.name]["fingerprint"] = workflow.fingerprint(
-            copy, step, record["steps"][step.name]["parameters"]
-        )
-    (tmp_path / "smoke" / "run.json").write_text(json.dumps(record))
+    copy, record = Run(tmp_path / "smoke"), smoke.facts("run.json")
+    for step in STEPS:  # the copy's own record, so that only what a test changes is changed
+        done = record["steps"][step.name]
+        done["parameters"]["run"] = str(copy.folder)
+        done["fingerprint"] = workflow.fingerprint(copy, step, done["parameters"])
+    copy.path("run.json").write_text(json.dumps(record))
     return copy
 
 
@@ -133,10 +129,12 @@ def test_a_complete_run_is_kept_unless_asked(run, demo, executed):
     assert executed[0] == "training"
 
 
-def test_steps_are_done_again_from_the_first_whose_input_changed(run, demo, executed):
+def test_a_step_is_done_again_when_its_files_or_its_inputs_changed(run, demo, executed):
     run.path("split.csv").write_text(run.path("split.csv").read_text() + "\n")
+    with pytest.raises(StepError, match="its code, its inputs or its files have changed"):
+        again(run, demo)
     again(run, demo, overwrite=True)
-    assert executed == ["training", "evaluation", "shortcuts"]
+    assert executed == ["preparation", "training", "evaluation", "shortcuts"]
 
 
 def test_a_missing_file_is_made_again(run, demo, executed):
