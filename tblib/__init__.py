@@ -2,11 +2,11 @@
 
 The modules are rooms that data walks through in one direction::
 
-    run · film → phantom · artefacts → twins → catalogue → prepare → dataset → model → train
-        → evaluate → shortcuts → predict → figures · findings → report · workflow
+    run · film · box → phantom · artefacts → twins · metrics → catalogue → prepare · survey
+        → dataset → model → train → evaluate → shortcuts → predict → figures · findings → report · workflow
 
-A module imports only from rooms before it. None of ``run``, ``film``, ``phantom``, ``artefacts``,
-``twins``, ``catalogue`` and ``shortcuts`` imports torch, so the exploratory notebook opens at once.
+A module imports only from rooms before it. Only ``dataset``, ``model``, ``train``, ``evaluate`` and ``predict``
+import torch, so the exploratory notebook opens at once.
 """
 
 __version__ = "0.1.0"

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from tblib.box import Box, Widths
 from tblib.film import Film, Pixels
 
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +29,6 @@ Sums = npt.NDArray[np.int32]  # how many pixels of a mask lie above and left of 
 Labels = npt.NDArray[np.int32]  # 0, or the number of the component
 Levels = npt.NDArray[np.int16]
 Region = tuple[slice, slice]  # rows, columns
-Widths = tuple[int, int, int, int]  # top, right, bottom, left
 
 TINT_VISIBLE = 4.0  # grey levels of mean |R−B|: below, a tint is not seen on a screen; no Normal has any
 BLACK, WHITE = 5, 250  # clipped, with a little room for what JPEG does to 0 and 255
@@ -56,26 +56,6 @@ LETTER = (4, 34)  # px, short and long side: from one letter of PORTABLE to that
 LEAST_CONTRAST = 18.0  # grey levels: what bones stand out by in a flat film; the least taken
 PEAK, EDGE = 1.8, 1.6  # times the contrast of the film's bones; bones near the shoulders reach about 1.4 and 1.3
 DARKER = 0.7  # share of a ring around a letter that is darker than it; bones go on beyond the ring
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels, half-open: rows top … bottom−1, columns left … right−1."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def area(self) -> int:
-        """Pixels inside."""
-        return (self.bottom - self.top) * (self.right - self.left)
-
-    def widened(self, by: int) -> tuple[slice, slice]:
-        """Rows and columns of the box with a margin of `by` px, cut off at 0."""
-        rows = slice(max(self.top - by, 0), self.bottom + by)
-        return rows, slice(max(self.left - by, 0), self.right + by)
 
 
 @dataclass(frozen=True)
@@ -187,16 +167,6 @@ def carries_colour_cue(one_channel: Any, tint_strength: Any) -> Any:
     return one_channel | (tint_strength > TINT_VISIBLE)
 
 
-def boxes_text(boxes: Iterable[Box]) -> str:
-    """Boxes as one cell of a table: "top,left,bottom,right;…", empty for none."""
-    return ";".join(f"{b.top},{b.left},{b.bottom},{b.right}" for b in boxes)
-
-
-def boxes_from_text(text: str) -> tuple[Box, ...]:
-    """The boxes that `boxes_text` wrote."""
-    return tuple(Box(*map(int, part.split(","))) for part in text.split(";") if part)
-
-
 # --- numbers -------------------------------------------------------------------------------------
 
 
@@ -275,7 +245,7 @@ def _border(grey: Pixels) -> Widths:
     """Widths of the uniform strips, in pixels of `grey`, uint8 (H, W)."""
     sides = (grey, grey.T[::-1], grey[::-1], grey.T)  # each side in turn as the first rows: top, right, bottom, left
     top, right, bottom, left = (_strip(lines) for lines in sides)
-    return top, right, bottom, left
+    return Widths(top, right, bottom, left)
 
 
 def _strip(lines: Pixels) -> int:
@@ -294,7 +264,7 @@ def _strip(lines: Pixels) -> int:
 
 def _scaled_widths(border: Widths, scale: tuple[float, float]) -> Widths:
     (top, right, bottom, left), (rows, columns) = border, scale
-    return round(top * rows), round(right * columns), round(bottom * rows), round(left * columns)
+    return Widths(round(top * rows), round(right * columns), round(bottom * rows), round(left * columns))
 
 
 # --- rectangles

@@ -17,7 +17,8 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from tblib import TblibError
-from tblib.artefacts import artefacts, boxes_text, facts
+from tblib.artefacts import artefacts, facts
+from tblib.box import boxes_text
 from tblib.film import IMAGE_ENDINGS, FilmError, Pixels, open_film, resized
 from tblib.phantom import demo_is_current, write_demo
 from tblib.run import ROOT, Run, write_json, write_table

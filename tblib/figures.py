@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from tblib.artefacts import TINT_VISIBLE, boxes_from_text
+from tblib.artefacts import TINT_VISIBLE
+from tblib.box import boxes_from_text, widths_from_text
 from tblib.film import Pixels
 from tblib.metrics import ECE_BINS, Floats, wilson
 from tblib.survey import Shown
@@ -427,9 +428,8 @@ def _outline(ax: Axes, box: tuple[float, float, float, float], colour: str) -> N
 
 
 def _border_outline(ax: Axes, item: Shown) -> None:
-    widths = [int(width) for width in str(item.row["border"]).split(",")]
+    top, right, bottom, left = widths = widths_from_text(item.row["border"])
     if any(widths):
-        top, right, bottom, left = widths
         height, width = item.film.pixels.shape[:2]
         _outline(ax, (left, top, width - left - right, height - top - bottom), BOXES["border"])
 

@@ -15,7 +15,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,7 +29,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
 from tblib import TblibError
+from tblib.box import Box, Widths
 from tblib.film import Pixels
+from tblib.run import replacing
 
 Mask = npt.NDArray[np.bool_]
 Field = npt.NDArray[np.floating[Any]]
@@ -91,24 +92,6 @@ MARKER_STYLES = {
     "Normal": MarkerStyle((20, 31), 0, ("", "", "AP", "PORTABLE")),
     "Tuberculosis": MarkerStyle((44, 65), 2, ("",)),
 }
-
-
-class Box(NamedTuple):
-    """A rectangle in pixels; bottom and right are the first row and column after it."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-
-class Widths(NamedTuple):
-    """How far a film border reaches into the picture from each edge, in pixels."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
 
 
 @dataclass(frozen=True)
@@ -549,9 +532,9 @@ def write_demo(path: Path, films: int = 600, seed: int = 0) -> Path:
     """Draw a database of films at the Kaggle balance and write it as one zip file.
 
     The zip holds `demo/<class>/<class>-<n>.png`, the films; `demo/lungs/<class>-<n>.png`, their 1-bit
-    lung masks; `demo/truth.csv`, a line a film, with boxes and widths as "top left bottom right" in
-    pixels; and `demo/SYNTHETIC.json`, which tells readers that no patient is in it. The same films
-    and seed give the same bytes.
+    lung masks; `demo/truth.csv`, a line a film, with boxes as "top,left,bottom,right" and widths as
+    "top,right,bottom,left" in pixels; and `demo/SYNTHETIC.json`, which tells readers that no patient is in
+    it. The same films and seed give the same bytes.
 
     Args:
         path: where the zip goes; what is there is replaced only once the new one is whole.
@@ -566,14 +549,10 @@ def write_demo(path: Path, films: int = 600, seed: int = 0) -> Path:
     """
     if films < len(CLASSES):
         raise DemoError(f"A demo of {films} films cannot hold both classes; ask for {len(CLASSES)} or more.")
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(path) as part:
             _write_zip(part, films, seed)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise DemoError(f"The demo could not be written to {path} ({error.strerror or error}).") from error
     return path
@@ -646,7 +625,7 @@ def _drawn(entry: _Entry) -> tuple[bytes, bytes, dict[str, str]]:
 
 def _cell(value: object) -> str:
     if isinstance(value, tuple):
-        return " ".join(map(str, value))
+        return ",".join(map(str, value))
     return "" if value is None else str(value)
 
 

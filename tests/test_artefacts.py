@@ -7,7 +7,6 @@ import math
 import os
 import time
 import zipfile
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,11 @@ from tblib.artefacts import (
     FACT_COLUMNS,
     TINT_VISIBLE,
     Artefacts,
-    Box,
     artefacts,
-    boxes_from_text,
-    boxes_text,
     carries_colour_cue,
     facts,
 )
+from tblib.box import Box, boxes_from_text, boxes_text, widths_from_text
 from tblib.film import Film, open_film
 
 SIDE = 512
@@ -50,7 +47,7 @@ def painted(pixels, box: Box, level):
 
 
 def off_by(found: Box, planted: Box) -> int:
-    return max(abs(getattr(found, side.name) - getattr(planted, side.name)) for side in fields(Box))
+    return max(abs(a - b) for a, b in zip(found, planted, strict=True))
 
 
 # --- colour and grey levels ---------------------------------------------------------------------
@@ -325,6 +322,7 @@ def test_box_text_round_trip(boxes):
 def test_box_text_is_plain():
     assert boxes_text([Box(12, 3, 40, 90), Box(0, 0, 1, 1)]) == "12,3,40,90;0,0,1,1"
     assert boxes_text([]) == ""
+    assert widths_from_text("1,0,3,0") == (1, 0, 3, 0)
 
 
 def test_the_rule_is_vectorised():

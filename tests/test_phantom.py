@@ -14,6 +14,7 @@ from scipy.ndimage import minimum_filter
 from scipy.stats import binom
 
 from tblib import phantom
+from tblib.box import Box
 from tblib.film import open_film
 
 FILMS, TUBERCULOSIS = 60, 10
@@ -42,7 +43,7 @@ def films(archive, truth):
 
 
 def box_of(cell):
-    return phantom.Box(*map(int, cell.split()))
+    return Box(*map(int, cell.split(",")))
 
 
 def inside(pixels, box):
@@ -121,7 +122,7 @@ def test_a_marker_is_brighter_than_what_surrounds_it(films):
     assert len(seen) > FILMS / 3
     for grey, row in seen:
         box = box_of(row["marker_box"])
-        surroundings = inside(grey, phantom.Box(box.top - 4, box.left - 4, box.bottom + 4, box.right + 4)).copy()
+        surroundings = inside(grey, Box(box.top - 4, box.left - 4, box.bottom + 4, box.right + 4)).copy()
         surroundings[4:-4, 4:-4] = 0
         assert inside(grey, box).max() > np.percentile(surroundings[surroundings > 0], 95)
         assert (box.left > phantom.SIDE / 2) == row["marker"].startswith("L")
@@ -146,7 +147,7 @@ def test_on_an_empty_film_the_boxes_hold_all_that_is_carried(label):
                 area[:] = False
         if truth.border is not None:
             kinds.add("border")
-            top, left, bottom, right = truth.border
+            top, right, bottom, left = truth.border
             assert 4 <= max(truth.border) <= 20
             differs = differs[top : 512 - bottom, left : 512 - right]
         assert not differs.any()
