@@ -87,8 +87,7 @@ def find_data(data: str, films: int, seed: int) -> Path:
     """The zip or folder that `data` means: ``demo`` (made where needed), ``kaggle`` (downloaded) or a path.
 
     Args:
-        data: ``demo``, ``kaggle``, or a zip or folder; a relative path is looked for from the
-            working folder first, then from the checkout.
+        data: ``demo``, ``kaggle``, or a zip or folder (`data_path`).
         films: number of films of the demo.
         seed: seed of the demo.
     """
@@ -97,8 +96,13 @@ def find_data(data: str, films: int, seed: int) -> Path:
         return path if demo_is_current(path, films, seed) else write_demo(path, films, seed)
     if data == "kaggle":
         return _download_kaggle()
+    return data_path(data)
+
+
+def data_path(data: str) -> Path:
+    """Where the zip or folder `data` is: seen from the working folder, else from the checkout."""
     path = Path(data).expanduser()
-    return path if path.exists() else ROOT / path
+    return path.absolute() if path.exists() else ROOT / path
 
 
 def open_database(path: Path, negative: str = "Normal", positive: str = "Tuberculosis") -> Database:

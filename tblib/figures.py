@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,10 +20,8 @@ from tblib.artefacts import TINT_VISIBLE
 from tblib.box import boxes_from_text, widths_from_text
 from tblib.film import Pixels
 from tblib.metrics import ECE_BINS, Floats, wilson
+from tblib.run import Run
 from tblib.survey import Shown
-
-if TYPE_CHECKING:
-    from tblib.predict import Answer
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito's: told apart without red-green vision
 BOXES = {"markers": "#F0E442", "white_rectangles": "#D55E00", "black_boxes": "#56B4E9", "border": "#009E73"}
@@ -34,6 +32,11 @@ NAMES = {
     "border": "film border",
 }
 DPI = 110
+
+
+def show(run: Run, figure: Figure) -> None:
+    """Show a figure of a run in a notebook."""
+    display_figure(figure, run.synthetic)
 
 
 def display_figure(figure: Figure, synthetic: bool) -> None:
@@ -362,22 +365,18 @@ def accuracy_ladder(results: dict[str, Any], majority_accuracy: float) -> Figure
     return figure
 
 
-def answer_figure(answer: Answer, positive: str) -> Figure:
-    """A film as given, as the model sees it, and the probability with the operating point's threshold."""
-    alt = f"The film as given and as the model sees it; {answer.verdict}, score {answer.probability:.3f}"
+def answer_figure(given: Pixels, seen: Pixels, probability: float, threshold: float, verdict: str) -> Figure:
+    """A film as given, as the model sees it, and its score with the operating point's threshold."""
+    alt = f"The film as given and as the model sees it; called {verdict}, score {probability:.3f}."
     figure, (left, middle, right) = _panels(alt, 3, (8.6, 3.0), width_ratios=(1, 1, 0.9))
-    _film(left, answer.film.pixels, "as given")
-    _film(middle, answer.seen, f"as the model sees it, {answer.seen.shape[0]} px")
-    right.barh(
-        [0], [answer.probability], color=VERMILION if answer.probability >= answer.threshold else BLUE, height=0.4
-    )
-    right.axvline(answer.threshold, color="black", linestyle=":")
-    near = "right" if answer.probability > 0.5 else "left"
-    right.text(answer.probability, 0.25, f"{answer.probability:.3f}", ha=near, va="bottom")
-    right.text(answer.threshold, -0.58, " threshold", ha="left", va="bottom", fontsize=8)
-    right.set(
-        title=f"called {answer.verdict}", xlabel=f"probability of {positive}", xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[]
-    )
+    _film(left, given, "as given")
+    _film(middle, seen, f"as the model sees it, {seen.shape[0]} px")
+    right.barh([0], [probability], color=VERMILION if probability >= threshold else BLUE, height=0.4)
+    right.axvline(threshold, color="black", linestyle=":")
+    near = "right" if probability > 0.5 else "left"
+    right.text(probability, 0.25, f"{probability:.3f}", ha=near, va="bottom")
+    right.text(threshold, -0.58, " threshold", ha="left", va="bottom", fontsize=8)
+    right.set(title=f"called {verdict}", xlabel="score", xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[])
     return figure
 
 

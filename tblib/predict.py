@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from tblib import TblibError
 from tblib.evaluate import Calibration
+from tblib.figures import answer_figure, show
 from tblib.film import Film, FilmError, Pixels, open_film, resized
 from tblib.model import TrainedModel, load_model
 from tblib.run import Run
@@ -48,6 +50,10 @@ class Answer:
     calibrated: float | None
     threshold: float
     verdict: str
+
+    def figure(self) -> Figure:
+        """The film as given and as the model sees it, and its score."""
+        return answer_figure(self.film.pixels, self.seen, self.probability, self.threshold, self.verdict)
 
 
 @dataclass(frozen=True)
@@ -149,8 +155,6 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
     chosen: dict[str, bytes] = {}
 
     def answer(_: object = None) -> None:
-        from tblib.figures import answer_figure
-
         shown.clear_output(wait=True)
         with shown:
             for name, content in chosen.items():
@@ -160,7 +164,7 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
                     print(error)
                     continue
                 print(describe(given, predictor))
-                run.show(answer_figure(given, predictor.trained.preparation["positive"]))
+                show(run, given.figure())
 
     def choose(name: str, content: bytes) -> None:
         chosen.clear()

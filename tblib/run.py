@@ -9,14 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from tblib import TblibError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
 
@@ -153,12 +150,6 @@ class Run:
     def synthetic(self) -> bool:
         """Whether the films of this run are the demo's, and every picture must say so."""
         return bool(self.facts("catalogue.json")["synthetic"])
-
-    def show(self, figure: Figure) -> None:
-        """Display a figure with its alt text in a notebook, marked SYNTHETIC where the films are."""
-        from tblib.figures import display_figure
-
-        display_figure(figure, synthetic=self.synthetic)
 
 
 def open_run(name: str) -> Run:

@@ -27,7 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from tblib import TblibError
-from tblib.catalogue import find_data, open_database
+from tblib.catalogue import data_path, find_data, open_database
 from tblib.run import ROOT, STEPS, Run, Step, open_run, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -150,9 +150,12 @@ def run_study(
         StepError: a notebook stopped; a complete run would be replaced; or another process works on it.
     """
     parameters, run = check_parameters(given), open_run(name)
+    for settings in parameters.values():
+        settings["run"] = run.folder.name if run.folder.parent == ROOT / "reports" else str(run.folder)
+    parameters["eda"]["data"] = data if data in ("demo", "kaggle") else str(data_path(data))
     try:
         with FileLock(run.path(".lock"), timeout=0):
-            return _run_steps(run, name, data, parameters, _chosen(first, only), overwrite)
+            return _run_steps(run, parameters, _chosen(first, only), overwrite)
     except Timeout:
         raise StepError(
             f"Another process is working on the run {run.folder}; wait for it, or give another --name."
@@ -170,35 +173,29 @@ def _chosen(first: str | None, only: str | None) -> set[str]:
     return set(names[names.index(first) :]) if first else set()
 
 
-def _run_steps(
-    run: Run, name: str, data: str, parameters: dict[str, Parameters], chosen: set[str], overwrite: bool
-) -> Path | None:
-    record = _read_record(run)
-    before_chosen = True
+def _run_steps(run: Run, parameters: dict[str, Parameters], chosen: set[str], overwrite: bool) -> Path | None:
+    record, ran = _read_record(run), False
     for step in STEPS:
-        before_chosen &= step.name not in chosen
-        done = record["steps"].get(step.name)
-        settings = parameters[step.name] | {"run": name} | ({"data": data} if step.name == "eda" else {})
-        if chosen and step.name not in chosen:
-            settings = done["parameters"] if done else settings
-            if _is_current(run, step, done, settings):
-                continue
-            if before_chosen:
-                raise StepError(
-                    f"Step {step.name} comes before the one asked for and is not done, or its code or inputs have "
-                    f"changed. Run it first: python -m tblib run --name {name} --from {step.name}"
-                )
-            print(
-                f"{step.name}: out of date; the report waits for: python -m tblib run --name {name} --from {step.name}"
-            )
-            return None
-        if not chosen and _is_current(run, step, done, settings):
-            print(f"{step.name}: unchanged, skipped")
+        done, asked = record["steps"].get(step.name), step.name in chosen
+        settings = done["parameters"] if chosen and not asked and done else parameters[step.name]
+        if not asked and _is_current(run, step, done, settings):
+            if not chosen:
+                print(f"{step.name}: unchanged, skipped")
             continue
-        if record.get("complete") and not (overwrite or chosen):
+        if chosen and not asked:
+            first = f"python -m tblib run --name {run.folder.name} --from {step.name}"
+            if ran:
+                print(f"{step.name}: out of date; the report waits for: {first}")
+                return None
+            raise StepError(
+                f"Step {step.name} comes before the one asked for and is not done, or its code or inputs have "
+                f"changed. Run it first: {first}"
+            )
+        if record.get("complete") and not (overwrite or asked):
             raise StepError(_kept(run, step, done, settings))
         record["complete"] = False
         _run_step(run, step, settings, record)
+        ran = True
     return _finish(run, record)
 
 

@@ -42,7 +42,7 @@ def test_a_notebook_is_prose_and_calls_without_outputs(path):
 def test_a_figure_is_preceded_by_prose(path):
     cells = nbformat.read(path, as_version=4).cells
     sections = "".join(
-        "p" if cell.cell_type == "markdown" else "f" if "study.show(" in cell.source else "c" for cell in cells
+        "p" if cell.cell_type == "markdown" else "f" if "figures.show(" in cell.source else "c" for cell in cells
     )
     assert "ff" not in sections.replace("c", "") or path.stem in ("01_eda", "04_evaluation")
 
