@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
 
     default = NOTEBOOKS / "parameters" / ("demo.yml" if options.data == "demo" else "kaggle.yml")
     given = read_parameters(options.params or default) | dict(options.p)
-    name = options.name or Path(options.data).stem
+    name = options.name or Path(options.data).absolute().stem
     report = run_study(name, options.data, given, options.first, options.only, options.overwrite)
     if report:
         print(f"The report: {report}")

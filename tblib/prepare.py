@@ -40,19 +40,22 @@ def decode_images(database: Database, table: pd.DataFrame, size: int, path: Path
     Image i is row i of `usable(table)`. Films are decoded in parallel threads (Pillow lets go of the
     interpreter while it decodes) into a memory map, so that memory does not grow with the database.
     """
-    files = usable(table)["file"].tolist()
     with replacing(path) as part:
-        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+        _decode_into(part, database, usable(table)["file"].tolist(), size)
 
-        def fill(start: int) -> None:
-            for i in range(start, min(start + CHUNK, len(files))):
-                images[i] = resized(open_film(database.read(files[i]), files[i]).grey, size)
 
-        starts = range(0, len(files), CHUNK)
-        jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
-        for _ in tqdm(jobs, total=len(starts), desc="decode", unit=f"×{CHUNK} films"):
-            pass
-        images.flush()
+def _decode_into(path: Path, database: Database, files: list[str], size: int) -> None:
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+
+    def fill(start: int) -> None:
+        for i in range(start, min(start + CHUNK, len(files))):
+            images[i] = resized(open_film(database.read(files[i]), files[i]).grey, size)
+
+    starts = range(0, len(files), CHUNK)
+    jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
+    for _ in tqdm(jobs, total=len(starts), desc="decode", unit=f"×{CHUNK} films"):
+        pass
+    images.flush()
 
 
 def split(table: pd.DataFrame, seed: int) -> pd.Series:

@@ -103,8 +103,14 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def run_folder(name: str) -> Path:
-    """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself where it is a path."""
+    """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself where it is a path.
+
+    Raises:
+        RunError: it is no name, as "." or an empty text.
+    """
     path = Path(name).expanduser()
+    if path.name in ("", ".."):
+        raise RunError(f"A run cannot be called {name!r}; give it a name of its own.")
     return path.absolute() if path.is_absolute() or len(path.parts) > 1 else ROOT / "reports" / name
 
 

@@ -57,6 +57,9 @@ def test_every_file_a_step_reads_is_written_by_an_earlier_one():
 def test_a_name_is_a_folder_in_reports_and_a_path_is_itself(tmp_path):
     assert run_folder("demo") == ROOT / "reports" / "demo"
     assert run_folder(str(tmp_path)) == tmp_path
+    for name in ("", ".", ".."):
+        with pytest.raises(RunError, match="cannot be called"):
+            run_folder(name)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
