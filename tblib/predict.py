@@ -173,6 +173,7 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
 
     def uploaded(change: dict[str, tuple[dict[str, Any], ...]]) -> None:
         for file in change["new"]:
+            sample.value = ""
             choose(file["name"], bytes(file["content"]))
 
     upload.observe(uploaded, names="value")
