@@ -65,19 +65,21 @@ def split(table: pd.DataFrame, seed: int) -> pd.Series:
     that lacks most films of that class. A group with films of both classes counts for its first film's class.
 
     Raises:
-        PreparationError: a class has fewer films or twin groups than the three parts need.
+        PreparationError: a class has too few films, or too few twin groups for the three parts.
     """
     films = usable(table)
     groups = films.groupby("twin_group", sort=True).agg(label=("label", "first"), films=("label", "size"))
     rng = np.random.default_rng(seed)
     part_of: dict[int, str] = {}
     for label, members in groups.groupby("label", sort=True):
-        if members["films"].sum() < LEAST_A_CLASS or len(members) < len(PARTS):
+        dealt = _deal(members["films"].sample(frac=1, random_state=rng))
+        if members["films"].sum() < LEAST_A_CLASS or set(dealt.values()) != set(PARTS):
             raise PreparationError(
                 f"Class {label} has {members['films'].sum()} usable films in {len(members)} twin groups; "
-                f"a split into {', '.join(PARTS)} needs at least {LEAST_A_CLASS} films. Add films of this class."
+                f"a split into {', '.join(PARTS)} needs at least {LEAST_A_CLASS} films and twin groups for each part. "
+                "Add films of this class."
             )
-        part_of |= _deal(members["films"].sample(frac=1, random_state=rng))
+        part_of |= dealt
     return films["twin_group"].map(part_of).rename("part")
 
 

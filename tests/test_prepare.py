@@ -21,8 +21,8 @@ def catalogue(labels: list[str], groups: list[int]) -> pd.DataFrame:
 
 @settings(deadline=None)
 @given(
-    normal=st.integers(10, 120),
-    sick=st.integers(10, 60),
+    normal=st.integers(20, 120),
+    sick=st.integers(20, 60),
     twins=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=4),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -48,6 +48,17 @@ def test_split_without_twins_is_80_10_10_to_the_film_and_hangs_on_the_seed():
     assert counts.loc["val"].tolist() == [10, 5]
     assert counts.loc["test"].tolist() == [10, 5]
     assert (first != second).any()
+
+
+def test_a_split_that_would_leave_a_part_without_a_class_is_refused():
+    groups = [*range(40), *([40] * 18), 41, 42]  # eighteen of the twenty are one film
+    part = split(catalogue(["Normal"] * 40 + ["Tuberculosis"] * 20, groups), 0)
+    assert part[40:].value_counts().to_dict() == {"train": 18, "val": 1, "test": 1}
+    mixed = [*range(38), 41, 42, *([40] * 18), 41, 42]  # and the other two are twins of normal films
+    halves = [*range(40), *([40] * 12), *([41] * 12), 42]  # twice twelve, both to train, and nothing left for test
+    for count, groups in ((20, mixed), (25, halves)):
+        with pytest.raises(PreparationError, match="Class Tuberculosis has"):
+            split(catalogue(["Normal"] * 40 + ["Tuberculosis"] * count, groups), 0)
 
 
 def test_too_few_films_for_a_split_are_refused():
