@@ -94,6 +94,7 @@ def ppv_at(sensitivity: Estimate, specificity: Estimate, prevalence: float) -> E
     """Positive predictive value at a prevalence by Bayes' rule; limits from both limits at once, so rather wide."""
 
     def bayes(se: float | None, sp: float | None) -> float | None:
+        """True positives over all that is called, a film's share of each."""
         if se is None or sp is None:
             return None
         called = se * prevalence + (1 - sp) * (1 - prevalence)
@@ -215,6 +216,7 @@ def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:
     ones = np.ones(len(scored.target))
 
     def over_replicates(of: Callable[..., float]) -> Estimate:
+        """`of` on the films, with its percentiles over the replicates."""
         drawn = np.array([of(scored.target, scored.score, w) for w in weights])
         return _percentiles(of(scored.target, scored.score, ones), drawn)
 

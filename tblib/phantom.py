@@ -305,6 +305,7 @@ def _ribs(out: Field, y: Field, build: Build, rng: np.random.Generator) -> Field
     in_cage = (reach < 1) * _step(y, build.apex + 0.1, 0.025) * _step(-y, -0.6, 0.06)
 
     def row(fall: Field) -> Field:
+        """All ribs of one kind, which lie `fall` below their start at each point."""
         phase = (y - fall) / spacing + start
         return _tube((phase - np.round(phase)) * spacing / 0.032)
 

@@ -155,6 +155,7 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
     chosen: dict[str, bytes] = {}
 
     def answer(_: object = None) -> None:
+        """Show what the model says of the film in `chosen`, or why it says nothing."""
         shown.clear_output(wait=True)
         with shown:
             for name, content in chosen.items():
@@ -167,11 +168,13 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
                 show(run, given.figure())
 
     def choose(name: str, content: bytes) -> None:
+        """Take this film in place of the last one."""
         chosen.clear()
         chosen[name] = content
         answer()
 
     def uploaded(change: dict[str, tuple[dict[str, Any], ...]]) -> None:
+        """Take the uploaded film, and let go of the sample."""
         for file in change["new"]:
             sample.value = ""
             choose(file["name"], bytes(file["content"]))

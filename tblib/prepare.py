@@ -48,6 +48,7 @@ def _decode_into(path: Path, database: Database, files: list[str], size: int) ->
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
 
     def fill(start: int) -> None:
+        """Decode one chunk of films into its place."""
         for i in range(start, min(start + CHUNK, len(files))):
             images[i] = resized(open_film(database.read(files[i]), files[i]).grey, size)
 
