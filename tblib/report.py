@@ -51,7 +51,7 @@ def build_report(run: Run, record: dict[str, Any]) -> Path:
         findings=headline(*results),
         key_figures=_table(key_figures(*results)),
         chapters=[chapter(run.path(f"notebooks/{step.notebook}"), step.name) for step in STEPS],
-        made=_table(pd.DataFrame(_made(record, summary, run.facts("training.json")), columns=["", "this run"])),
+        made=_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
         parameters=_table(_parameters(record)),
         steps=_table(_steps(record)),
         versions=_table(pd.DataFrame(list(record["versions"].items()), columns=["package", "version"])),
@@ -104,13 +104,14 @@ def _is_live(output: nbformat.NotebookNode) -> bool:
     return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
-def _made(record: dict[str, Any], summary: dict[str, Any], outcome: dict[str, Any]) -> list[tuple[str, str]]:
+def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
+    trained = f"trained on {record['device']} in {record['precision']} with {record['threads']} thread(s)"
     return [
         ("Database", summary["database"]),
         ("Database digest (SHA-256 over file names and contents)", summary["digest"]),
         ("Notes on the database", "; ".join(summary["notes"]) or "none"),
         ("Git commit", record["git_commit"]),
-        ("Machine", f"{record['machine']}; trained on {outcome['device']} with {outcome['threads']} thread(s)"),
+        ("Machine", f"{record['machine']}; {trained}"),
         ("Finished", record["finished"]),
     ]
 

@@ -341,7 +341,8 @@ def _finish(run: Run, record: dict[str, Any]) -> Path:
     """Complete ``run.json`` and build the report."""
     from tblib.report import build_report
 
-    record |= {
+    outcome = run.facts("training.json")
+    record |= {name: outcome[name] for name in ("device", "precision", "threads")} | {
         "name": run.folder.name,
         "complete": True,
         "database": run.facts("catalogue.json")["digest"],
