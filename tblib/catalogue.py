@@ -20,7 +20,7 @@ from tblib import TblibError
 from tblib.artefacts import artefacts, facts
 from tblib.box import boxes_text
 from tblib.film import IMAGE_ENDINGS, FilmError, Pixels, open_film, resized
-from tblib.phantom import demo_is_current, write_demo
+from tblib.phantom import demo_is_current, demo_name, write_demo
 from tblib.run import ROOT, Run, write_json, write_table
 from tblib.twins import twin_groups, twin_pairs
 
@@ -92,7 +92,7 @@ def find_data(data: str, films: int, seed: int) -> Path:
         seed: seed of the demo.
     """
     if data == "demo":
-        path = ROOT / "data" / f"demo-{films}-{seed}.zip"
+        path = ROOT / "data" / demo_name(films, seed)
         return path if demo_is_current(path, films, seed) else write_demo(path, films, seed)
     if data == "kaggle":
         return _download_kaggle()
@@ -206,6 +206,9 @@ def _folder_files(path: Path) -> list[str]:
 def _zip_files(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
+            if min((info.header_offset for info in archive.infolist()), default=0) > 0:
+                # A zip cut off behind a zip or xlsx that it holds ends like that inner one, and opens as it.
+                raise zipfile.BadZipFile("its list of contents does not begin with its first byte")
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, OSError) as error:
         raise CatalogueError(

@@ -559,6 +559,11 @@ def write_demo(path: Path, films: int = 600, seed: int = 0) -> Path:
     return path
 
 
+def demo_name(films: int, seed: int) -> str:
+    """A file name for a demo; another version of this module gives another name, and leaves the old file alone."""
+    return f"demo-{films}-{seed}-{_digest()[:8]}.zip"
+
+
 def demo_is_current(path: Path, films: int, seed: int) -> bool:
     """Whether `path` holds what `write_demo(path, films, seed)` would write, judged by its SYNTHETIC.json."""
     try:
@@ -569,8 +574,11 @@ def demo_is_current(path: Path, films: int, seed: int) -> bool:
 
 
 def _provenance(films: int, seed: int) -> dict[str, object]:
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return {"synthetic": True, "films": films, "seed": seed, "made_by": "tblib.phantom", "digest": digest}
+    return {"synthetic": True, "films": films, "seed": seed, "made_by": "tblib.phantom", "digest": _digest()}
+
+
+def _digest() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 class _Entry(NamedTuple):

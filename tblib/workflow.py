@@ -27,7 +27,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from tblib import TblibError
-from tblib.catalogue import data_path, find_data, open_database
+from tblib.catalogue import Database, data_path, find_data, open_database
 from tblib.run import ROOT, STEPS, Run, Step, open_run, write_json
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -149,13 +149,16 @@ def run_study(
         RunError: the run folder cannot be used.
         StepError: a notebook stopped; a complete run would be replaced; or another process works on it.
     """
-    parameters, run = check_parameters(given), open_run(name)
+    parameters, chosen = check_parameters(given), _chosen(first, only)
+    if not chosen or "eda" in chosen:  # a wrong path is better told before a folder is made for it
+        _open(parameters["eda"] | {"data": data})
+    run = open_run(name)
     for settings in parameters.values():
         settings["run"] = run.folder.name if run.folder.parent == ROOT / "reports" else str(run.folder)
     parameters["eda"]["data"] = data if data in ("demo", "kaggle") else str(data_path(data))
     try:
         with FileLock(run.path(".lock"), timeout=0):
-            return _run_steps(run, parameters, _chosen(first, only), overwrite)
+            return _run_steps(run, parameters, chosen, overwrite)
     except Timeout:
         raise StepError(
             f"Another process is working on the run {run.folder}; wait for it, or give another --name."
@@ -323,13 +326,19 @@ def _imported(code: str) -> set[str]:
 
 def _database_stamp(settings: Parameters) -> str:
     """What changes when the films do, without reading them: checksums in the zip; sizes and times in a folder."""
-    path = find_data(settings["data"], settings["demo_films"], settings["demo_seed"])
-    database = open_database(path, settings["negative"], settings["positive"])
+    database = _open(settings)
+    path = database.path
     if path.is_file():
         with zipfile.ZipFile(path) as archive:
             return str([(entry.filename, entry.file_size, entry.CRC) for entry in archive.infolist()])
     files = (path / file for file in (*database.labels, *database.others))
     return str([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def _open(settings: Parameters) -> Database:
+    """The database that the parameters of the first step name."""
+    path = find_data(settings["data"], settings["demo_films"], settings["demo_seed"])
+    return open_database(path, settings["negative"], settings["positive"])
 
 
 def _digest(path: Path) -> str:

@@ -126,6 +126,17 @@ def test_files_that_are_no_whole_zip_are_refused(tmp_path, change, sentence):
         open_database(path)
 
 
+def test_a_zip_cut_off_behind_an_xlsx_is_not_taken_for_that_xlsx(tmp_path):
+    sheet = io.BytesIO()
+    pd.DataFrame({"FILE NAME": ["NORMAL-1"], "URL": ["https://example.org/a"]}).to_excel(sheet, index=False)
+    path = write_zip(tmp_path / "a.zip", {"x/a.metadata.xlsx": sheet.getvalue()} | entries())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"Normal-0.png")])
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(CatalogueError, match="truncated"):
+        open_database(path)
+
+
 @pytest.mark.parametrize(
     "name", ["../../Normal/evil.png", "/Normal/evil.png", "C:/Normal/evil.png", "..\\Normal\\evil.png"]
 )

@@ -218,7 +218,7 @@ def test_an_unwritable_folder_is_a_sentence(tmp_path, demo):
 def test_wrong_command_lines_end_with_a_sentence_and_leave_nothing(arguments, sentence, tmp_path, capsys):
     assert main(["run", "--name", str(tmp_path / "new"), *arguments]) == 1
     assert sentence in capsys.readouterr().err
-    assert not (tmp_path / "new" / "run.json").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_fingerprint_hangs_on_the_modules_a_notebook_uses():
