@@ -58,7 +58,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from tblib.predict import RESEARCH_USE, PredictionError, open_predictor, predict_files
+    from tblib.findings import RESEARCH_USE
+    from tblib.predict import PredictionError, open_predictor, predict_files
     from tblib.run import write_table
 
     table = predict_files(open_predictor(options.model), options.files, options.point)

@@ -44,6 +44,11 @@ def boxes_from_text(text: str) -> tuple[Box, ...]:
     return tuple(Box(*map(int, part.split(","))) for part in text.split(";") if part)
 
 
+def widths_text(widths: Widths) -> str:
+    """Widths as one cell of a table: "top,right,bottom,left"."""
+    return ",".join(map(str, widths))
+
+
 def widths_from_text(text: str) -> Widths:
-    """The widths in a cell "top,right,bottom,left"."""
+    """The widths that `widths_text` wrote."""
     return Widths(*map(int, text.split(",")))

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.artefacts import artefacts, facts
-from tblib.box import boxes_text
+from tblib.box import boxes_text, widths_text
 from tblib.film import IMAGE_ENDINGS, FilmError, Pixels, open_film, resized
 from tblib.phantom import demo_is_current, demo_name, write_demo
 from tblib.run import ROOT, Run, write_json, write_table
@@ -261,7 +261,7 @@ def _describe(database: Database, file: str) -> tuple[dict[str, Any], Pixels | N
     row["pixels_sha256"] = hashlib.sha256(f"{film.pixels.shape}".encode() + film.pixels.tobytes()).hexdigest()
     row |= facts(found)
     row |= {name: boxes_text(getattr(found, name)) for name in ("white_rectangles", "black_boxes", "markers")}
-    row["border"] = ",".join(str(width) for width in found.border)
+    row["border"] = widths_text(found.border)
     return row, resized(film.grey, THUMBNAIL)
 
 

@@ -10,6 +10,7 @@ from tblib.metrics import Estimate
 from tblib.shortcuts import FILE_FACTS, RULE
 from tblib.survey import CUES
 
+RESEARCH_USE = "Research use only: not a medical device, not for diagnosis."
 LABELS = {  # of figures in tables
     "auroc": "AUROC",
     "average_precision": "average precision",

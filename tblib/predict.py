@@ -16,6 +16,7 @@ from tblib import TblibError
 from tblib.evaluate import Calibration
 from tblib.figures import answer_figure, show
 from tblib.film import Film, FilmError, Pixels, open_film, resized
+from tblib.findings import RESEARCH_USE
 from tblib.model import TrainedModel, load_model
 from tblib.run import Run
 from tblib.train import infer
@@ -23,7 +24,6 @@ from tblib.train import infer
 if TYPE_CHECKING:
     from ipywidgets import VBox
 
-RESEARCH_USE = "Research use only: not a medical device, not for diagnosis."
 POINTS = {"0.5": "probability 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
 
 

@@ -24,7 +24,7 @@ from tblib.artefacts import (
     carries_colour_cue,
     facts,
 )
-from tblib.box import Box, boxes_from_text, boxes_text, widths_from_text
+from tblib.box import Box, boxes_from_text, boxes_text, widths_from_text, widths_text
 from tblib.film import Film, open_film
 
 SIDE = 512
@@ -323,6 +323,7 @@ def test_box_text_is_plain():
     assert boxes_text([Box(12, 3, 40, 90), Box(0, 0, 1, 1)]) == "12,3,40,90;0,0,1,1"
     assert boxes_text([]) == ""
     assert widths_from_text("1,0,3,0") == (1, 0, 3, 0)
+    assert widths_text(widths_from_text("1,0,3,0")) == "1,0,3,0"
 
 
 def test_the_rule_is_vectorised():
