@@ -2,8 +2,8 @@
 
 The modules are rooms that data walks through in one direction::
 
-    run · film · box · metrics → phantom · artefacts · twins → catalogue → survey · prepare → figures
-        → dataset → model → train → evaluate → shortcuts → findings → predict → report → workflow
+    run · film · box · metrics → chest · edits → phantom · markers → artefacts · twins → catalogue → survey → readings
+        · prepare → figures → dataset → model → train → evaluate → shortcuts → findings → predict → report → workflow
 
 A module imports only from rooms before it. Only ``dataset``, ``model``, ``train``, ``evaluate`` and ``predict``
 import torch, so the exploratory notebook opens at once.

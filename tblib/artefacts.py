@@ -1,61 +1,99 @@
-"""What a film carries besides lungs: channels, tint, grey levels, rectangles, borders, markers.
+"""What a film carries besides lungs: channels, tint, grey levels, markers, rectangles, borders, traces of export.
 
-A first version, tuned by eye on the Kaggle TB Chest X-ray Database (512×512). What it leaves out on purpose: rectangles
-that are grey or light blue (painted before a tint, or with a paler brush), black boxes that touch the edge of the film,
-and letters written in black. A strip along a whole side is border, never a rectangle.
+How often each detector is right is measured on films of known truth, by `tblib.readings`.
 
-Shapes are looked for on a copy whose long side is at most `WORK_SIDE`, the database's own size: their limits in pixels
-mean pixels of that copy, and the boxes found are scaled back to the film.
+Shapes are looked for on a copy whose long side is at most `WORK_SIDE`, the Kaggle database's own size: their limits in
+pixels mean pixels of that copy, and what is found is scaled back to the film.
 """
 
 from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
+from skimage.measure import blur_effect
 
 from tblib.box import Box, Widths
+from tblib.edits import Mask, bordered
 from tblib.film import Film, Pixels
+from tblib.markers import FoundMarker, find_markers
 
-Mask = npt.NDArray[np.bool_]
 Sums = npt.NDArray[np.int32]  # how many pixels of a mask lie above and left of each corner
-Labels = npt.NDArray[np.int32]  # 0, or the number of the component
-Levels = npt.NDArray[np.int16]
-Region = tuple[slice, slice]  # rows, columns
+Floats = npt.NDArray[np.float64]
 
 TINT_VISIBLE = 4.0  # grey levels of mean |R−B|: below, a tint is not seen on a screen; no Normal has any
+EQUALISED = 0.8  # evenness of the grey histogram from which a film is called equalised
+ASKEW = 0.7  # degrees from which a film is said to lie askew: 3 px over half a side
 BLACK, WHITE = 5, 250  # clipped, with a little room for what JPEG does to 0 and 255
-NEAR_BLACK, NEAR_WHITE = 30, 235  # what around a box would make it part of something larger of its own level
+PAINTED_BLACK = 2  # of a black box: the darkest air is seldom that black
+NEAR_BLACK, NEAR_WHITE = 8, 235  # what around a box would make it part of something larger of its own level
 EDGE_SHARE = 0.02  # the frame that cropping a film for display usually removes
 WORK_SIDE = 512  # px: shapes are sought at the database's own size, whatever the film's
 
 RECTANGLE = (12, 30)  # px, short and long side: the least block that hides a name; bones clipped to white are thinner
+HALF_RECTANGLE = (5, 14)  # the same at half the size, less the rim
 SOLID = 0.97  # share of a line or window at the box's level: JPEG frays rims, but 29 of 30 lines are not enough
 SPARED = 4  # px from a box's side to the line beside it: beyond the blur of the rim
-RIM = 2  # px around a found box that are taken away with it: the frayed rim must not come up as a box of its own
-LEAK = 0.2  # at most this share of the surroundings may have the box's level, or it is a clipped part of the body
+RIM = 2  # px at half the size around a found box that are taken away with it: its frayed rim is no box of its own
+WHITE_LEAK, BLACK_LEAK = 0.2, 0.1  # share of the surroundings of a block's level, at most, or it is a part of the body
+WHOLE_SIDE = 0.98  # of a side of the film: a block as long is border
 MOST_BOXES = 8  # a film with more solid blocks than this is clipped, not painted
 SEEDS = 8  # windows per orientation from which a box is grown; a union of boxes needs one in each
 
-DARK_STRIP, BRIGHT_STRIP = 25, 200  # film edge; bare light box or white frame. A line of the body spans more
-STRIP = 0.95  # share of a line of a border that is dark or bright; the rest is dust, writing or a slightly turned film
-STRIP_GAP = 2  # px of blur allowed between the nested strips of one border
-BORDER_LEAST = 3  # px: thinner edges are left over from resampling
-STEP, STEP_SHARE = 20, 0.3  # grey levels at the inner end of a border, over this share of it: air fades, film ends
+BORDER_REACH = 0.62  # share of the film that a border may cover: a film can lie in a corner of its picture
+SAME_LEVEL = 40  # grey levels from a border's own at which it ends: half-way to the film, if the edge is soft
+BARE = 0.25  # of a border's length: the most that may be bare of it, or it is a block at the edge of the film
+PLAIN = 10  # grey levels: a border that lies along this side and the next is plain, film is not
+ACROSS = 8  # px between the rows that are looked at for it
+ON_LINE = 1.6  # px between a border's inner edge and a straight line; the body's outline is not straight
+STEEPEST = math.tan(math.radians(6))  # of a film's edge against the picture's
+STRAIGHT = 0.55  # share of a border's inner edge that lies on a line
+STEP_REACH = 2  # px to either side of the inner edge: a film ends within so many, a half-shadow does not
+STEP, STEP_SHARE = 20, 0.5  # grey levels at the inner edge, over this share of it: air fades, film ends
+BORDER_LEAST = 3  # px, where it is widest: thinner edges are left over from resampling
+WEDGE = 0.35  # of a side: the least that a border of a turned film covers
+PAIRS = 24  # pairs of points, evenly spaced, that a straight line is tried through
 
-# Markers are sought at half the working size, where a letter's stroke is 1 to 8 px wide: pixels below are of that size.
-STROKE = 9  # px, side of the top-hat's square: wider than a stroke, narrower than what bones and shoulders add up to
-LETTER = (4, 34)  # px, short and long side: from one letter of PORTABLE to that word or an arrow
-LEAST_CONTRAST = 18.0  # grey levels: what bones stand out by in a flat film; the least taken
-PEAK, EDGE = 1.8, 1.6  # times the contrast of the film's bones; bones near the shoulders reach about 1.4 and 1.3
-DARKER = 0.7  # share of a ring around a letter that is darker than it; bones go on beyond the ring
+BLOCK = 8  # px, side of JPEG's blocks
+LEAST_STEP = 0.1  # grey levels: the mean step inside the blocks of a film of flat blocks
+EVEN_GRID = 8  # parts a side in which a tint's evenness is measured
+
+
+class FoundBlock(NamedTuple):
+    """A painted rectangle: where, its mean grey level, and as score 1 − the share of its surroundings of that level."""
+
+    box: Box
+    level: float
+    score: float
+
+
+class FoundBorder(NamedTuple):
+    """Where the picture reaches beyond the film.
+
+    Attributes:
+        widths: on each side, at the middle of it, pixels; 0 where the film reaches the picture's edge.
+        tilt: degrees counter-clockwise by which the film's edges lie askew.
+        level: mean grey level of the border; nan where there is none.
+        score: share of the border's inner edge that is straight, of its straightest side, 0 … 1.
+    """
+
+    widths: Widths
+    tilt: float
+    level: float
+    score: float
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a border."""
+        return self.score > 0
+
+
+NO_BORDER = FoundBorder(Widths(0, 0, 0, 0), 0.0, math.nan, 0.0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +106,8 @@ class Artefacts:
         tint_strength: mean of |R−B|, grey levels; 0 for one channel.
         tint_balance: mean of R−B, grey levels; below 0 blue or cyan, above 0 beige.
         tint_spread: standard deviation of R−B, grey levels.
+        tint_evenness: 1 where the tint is the same all over the film, 0 where its parts differ as much as it is strong:
+            1 − sd over mean of |R−B|, over `EVEN_GRID`² parts; nan where there is no tint.
         hue: of the film's mean colour in HSV, degrees 0 … 360; nan where it has no colour.
         chroma: of the film's mean colour, (max − min) / 255 of its R, G, B: HSV's saturation times its value, 0 … 1.
         grey_mean: mean grey level.
@@ -76,13 +116,15 @@ class Artefacts:
         share_white: share of pixels at or above `WHITE`.
         equalised: 1 − the largest distance between the cumulative grey histogram and the straight line
             (Kolmogorov's); 1 is a flat histogram, 0 a film of one level, black or white.
+        sharpness: 1 − the blur that re-blurring shows (Crete and others, "The blur effect", 2007), 0 … 1.
+        blockiness: how much more grey levels change between JPEG's 8 px blocks than elsewhere, as a share; 0 no blocks.
         bytes_per_pixel: size of the file over the number of pixels; compression feels noise and earlier JPEG.
         border_mean: mean grey level of the outermost `EDGE_SHARE` of the film, all four sides.
         border_sd: standard deviation there.
         white_rectangles: solid blocks at or above `WHITE`, at least `RECTANGLE`; where they overlap, their pieces.
-        black_boxes: the same at or below `BLACK`, only where they stand free of the edge and of dark air.
-        border: widths in pixels of the uniform dark or bright strips (top, right, bottom, left); 0 where there is none.
-        markers: laterality markers, letters and arrows brighter than what lies around them.
+        black_boxes: the same at or below `BLACK`, only where they stand free of dark air.
+        border: what of the picture lies beyond the film's straight edges.
+        markers: laterality markers, the surest first.
     """
 
     one_channel: bool
@@ -90,6 +132,7 @@ class Artefacts:
     tint_strength: float
     tint_balance: float
     tint_spread: float
+    tint_evenness: float
     hue: float
     chroma: float
     grey_mean: float
@@ -97,13 +140,15 @@ class Artefacts:
     share_black: float
     share_white: float
     equalised: float
+    sharpness: float
+    blockiness: float
     bytes_per_pixel: float
     border_mean: float
     border_sd: float
-    white_rectangles: tuple[Box, ...]
-    black_boxes: tuple[Box, ...]
-    border: Widths
-    markers: tuple[Box, ...]
+    white_rectangles: tuple[FoundBlock, ...]
+    black_boxes: tuple[FoundBlock, ...]
+    border: FoundBorder
+    markers: tuple[FoundMarker, ...]
 
 
 FACT_COLUMNS = (
@@ -126,32 +171,47 @@ def artefacts(film: Film, n_bytes: int) -> Artefacts:
     """Describe one film of any size; `n_bytes` is the size of its file."""
     grey = film.grey
     small = _working_copy(grey)
-    border = _border(small)
-    white, black = small >= WHITE, small <= BLACK
-    rectangles = _painted(_inside(white, border), small >= NEAR_WHITE, border)
-    boxes = _painted(_free_of_edge(black), small <= NEAR_BLACK, border)
-    markers = _markers(small, border, rectangles)
+    border, rectangles, boxes, inside = _parts(small)
     scale = (grey.shape[0] / small.shape[0], grey.shape[1] / small.shape[1])
     return Artefacts(
         **_colour(film.pixels),
         **_grey_levels(grey),
+        sharpness=_sharpness(small),
+        blockiness=_blockiness(grey),
         bytes_per_pixel=n_bytes / grey.size,
-        white_rectangles=_scaled(rectangles, scale),
-        black_boxes=_scaled(boxes, scale),
-        border=_scaled_widths(border, scale),
-        markers=_scaled(markers, scale),
+        white_rectangles=tuple(block._replace(box=_scaled(block.box, scale)) for block in rectangles),
+        black_boxes=tuple(block._replace(box=_scaled(block.box, scale)) for block in boxes),
+        border=border._replace(widths=_scaled_widths(border.widths, scale)),
+        markers=tuple(replace(found, box=_scaled(found.box, scale)) for found in find_markers(small, inside)),
     )
 
 
-def facts(found: Artefacts) -> dict[str, float | bool]:
-    """The scalars of `found`, and whether it has a white_rectangle, a black_box, a marker, or is bordered."""
+def facts(found: Artefacts) -> dict[str, Any]:
+    """What a row of the catalogue says of `found`: its numbers, and what is there, with the surest's score.
+
+    Besides the bool and float attributes: white_rectangle, black_box, marker, bordered (bool), *_score (0 where there
+    is none), marker_letter and marker_style (of the surest marker that has a letter, else of the surest), border_tilt.
+    """
     scalars = {f.name: getattr(found, f.name) for f in fields(found) if f.type in ("bool", "float")}
-    return scalars | {
-        "white_rectangle": bool(found.white_rectangles),
-        "black_box": bool(found.black_boxes),
-        "bordered": any(found.border),
-        "marker": bool(found.markers),
-    }
+    row: dict[str, Any] = {}
+    for name, things in (
+        ("white_rectangle", found.white_rectangles),
+        ("black_box", found.black_boxes),
+        ("marker", found.markers),
+    ):
+        row |= {name: bool(things), f"{name}_score": max((thing.score for thing in things), default=0.0)}
+    named = [marker for marker in found.markers if marker.letter] or list(found.markers)
+    return (
+        scalars
+        | row
+        | {
+            "marker_letter": named[0].letter if named else "",
+            "marker_style": named[0].style if named else "",
+            "bordered": found.border.present,
+            "bordered_score": found.border.score,
+            "border_tilt": found.border.tilt,
+        }
+    )
 
 
 def carries_colour_cue(one_channel: Any, tint_strength: Any) -> Any:
@@ -173,7 +233,7 @@ def carries_colour_cue(one_channel: Any, tint_strength: Any) -> Any:
 def _colour(pixels: Pixels) -> dict[str, Any]:
     if pixels.ndim == 2:
         no_tint = dict.fromkeys(("tint_strength", "tint_balance", "tint_spread", "chroma"), 0.0)
-        return {"one_channel": True, "equal_channels": True, "hue": math.nan} | no_tint
+        return {"one_channel": True, "equal_channels": True, "hue": math.nan, "tint_evenness": math.nan} | no_tint
     red, green, blue = (pixels[..., channel].astype(np.int16) for channel in range(3))
     difference = red - blue
     mean_colour = [float(channel.mean()) / 255 for channel in (red, green, blue)]
@@ -184,9 +244,37 @@ def _colour(pixels: Pixels) -> dict[str, Any]:
         "tint_strength": float(np.abs(difference).mean()),
         "tint_balance": float(difference.mean()),
         "tint_spread": float(difference.std()),
+        "tint_evenness": _evenness(difference),
         "hue": 360 * colorsys.rgb_to_hsv(*mean_colour)[0] if chroma else math.nan,
         "chroma": chroma,
     }
+
+
+def _evenness(difference: npt.NDArray[np.int16]) -> float:
+    size = (min(EVEN_GRID, difference.shape[1]), min(EVEN_GRID, difference.shape[0]))
+    small = Image.fromarray(np.abs(difference).astype(np.float32)).resize(size, Image.Resampling.BOX)
+    parts = np.asarray(small)
+    return max(1 - float(parts.std() / parts.mean()), 0.0) if parts.any() else math.nan
+
+
+def _sharpness(grey: Pixels) -> float:
+    """Of the middle ninth of a film, where the lungs meet the heart and no border is."""
+    height, width = grey.shape
+    middle = grey[height // 3 : height - height // 3, width // 3 : width - width // 3].astype(np.float32)
+    return 1 - float(blur_effect(middle / 255)) if min(middle.shape) > 11 and np.ptp(middle) else 0.0
+
+
+def _blockiness(grey: Pixels) -> float:
+    """How far the mean step between neighbours at the grid's likeliest place exceeds the median; of two directions."""
+    if min(grey.shape) <= BLOCK:
+        return 0.0
+    excess = []
+    for lines in (grey, grey.T):
+        steps = np.abs(np.diff(lines.astype(np.int16), axis=1)).mean(0)
+        steps = steps[: len(steps) // BLOCK * BLOCK].reshape(-1, BLOCK).mean(0)  # (BLOCK,), a place in the block each
+        rest = float(np.median(steps))
+        excess.append((float(steps.max()) - rest) / max(rest, LEAST_STEP))
+    return min(excess)
 
 
 def _grey_levels(grey: Pixels) -> dict[str, Any]:
@@ -223,6 +311,25 @@ def _frame(grey: Pixels) -> Pixels:
 # --- shapes --------------------------------------------------------------------------------------
 
 
+def _parts(grey: Pixels) -> tuple[FoundBorder, list[FoundBlock], list[FoundBlock], Mask]:
+    """Border, white rectangles and black boxes of a film, uint8 (H, W), and where none of them is, bool (H, W)."""
+    border = _border(grey)
+    inside = ~_beyond(border, grey.shape)
+    everywhere = np.ones_like(inside)  # only a border of its own level hides a block
+    on = inside if border.level >= NEAR_WHITE else everywhere
+    rectangles = _painted((grey >= WHITE) & on, grey >= NEAR_WHITE, WHITE_LEAK, on, grey)
+    on = inside if border.level <= NEAR_BLACK else everywhere
+    boxes = _painted((grey <= PAINTED_BLACK) & on, grey <= NEAR_BLACK, BLACK_LEAK, on, grey)
+    for block in (*rectangles, *boxes):
+        inside[block.box.widened(SPARED)] = False
+    return border, rectangles, boxes, inside
+
+
+def film_area(grey: Pixels) -> Mask:
+    """Bool (H, W), True where a picture of at most `WORK_SIDE` shows film: no border, no painted block."""
+    return _parts(grey)[3]
+
+
 def _working_copy(grey: Pixels) -> Pixels:
     height, width = grey.shape
     shrink = WORK_SIDE / max(height, width)
@@ -232,34 +339,109 @@ def _working_copy(grey: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
 
 
-def _scaled(boxes: Iterable[Box], scale: tuple[float, float]) -> tuple[Box, ...]:
+def _scaled(box: Box, scale: tuple[float, float]) -> Box:
     rows, columns = scale
-    corners = ((box.top * rows, box.left * columns, box.bottom * rows, box.right * columns) for box in boxes)
-    return tuple(Box(*map(round, corner)) for corner in corners)
+    return Box(round(box.top * rows), round(box.left * columns), round(box.bottom * rows), round(box.right * columns))
 
 
 # --- borders
 
 
-def _border(grey: Pixels) -> Widths:
-    """Widths of the uniform strips, in pixels of `grey`, uint8 (H, W)."""
-    sides = (grey, grey.T[::-1], grey[::-1], grey.T)  # each side in turn as the first rows: top, right, bottom, left
-    top, right, bottom, left = (_strip(lines) for lines in sides)
-    return Widths(top, right, bottom, left)
+def _border(grey: Pixels) -> FoundBorder:
+    """What lies beyond the film in a picture, uint8 (H, W)."""
+    views = (grey, grey.T[::-1], grey[::-1], grey.T)  # each side in turn as the first rows: top, right, bottom, left
+    edges = [_edge(lines) for lines in views]
+    if not any(edges):
+        return NO_BORDER
+    turned = [
+        math.degrees(math.atan(sign * edge.slope)) for sign, edge in zip((-1, -1, 1, 1), edges, strict=True) if edge
+    ]
+    return FoundBorder(
+        Widths(*(max(round(edge.depth), 0) if edge else 0 for edge in edges)),
+        tilt=round(float(np.median(turned)), 2),
+        level=float(np.mean([edge.level for edge in edges if edge])),
+        score=max(edge.straight for edge in edges if edge),
+    )
 
 
-def _strip(lines: Pixels) -> int:
-    """How many of the first rows of `lines`, uint8 (H, W), are film border or bare light box."""
-    dark, bright = (lines <= DARK_STRIP).mean(1), (lines >= BRIGHT_STRIP).mean(1)
-    uniform = np.flatnonzero(np.maximum(dark, bright) >= STRIP)
-    broken = np.flatnonzero(np.diff(uniform, prepend=-1) > STRIP_GAP + 1)
-    run = uniform[: broken[0]] if broken.size else uniform
-    width = int(run[-1]) + 1 if run.size else 0
-    within = width + STRIP_GAP
-    if width < BORDER_LEAST or within >= len(lines):
-        return 0
-    step = np.abs(lines[within].astype(np.int16) - lines[width - 1])
-    return width if (step >= STEP).mean() >= STEP_SHARE else 0
+class _Edge(NamedTuple):
+    """One straight edge of a film: depth at the side's middle, px; slope, px per px; its border's grey level."""
+
+    depth: float
+    slope: float
+    level: float
+    straight: float
+
+
+def _edge(lines: Pixels) -> _Edge | None:
+    """The straight inner edge of the border along the first rows of `lines`, uint8 (H, W), if there is one."""
+    across = lines.shape[1]
+    reach = int(BORDER_REACH * len(lines))
+    if reach < 8 or across < 8:
+        return None
+    levels = lines[1 : reach + 3].astype(np.int16)  # the outermost pixel is often blended
+    best: _Edge | None = None
+    for level in sorted({int(np.median(part)) // 4 * 4 + 2 for part in np.array_split(levels[1], 3)}):
+        other = np.abs(levels[:reach] - level) > SAME_LEVEL
+        other[1] &= other[2]  # a speck of dust
+        other[-1] = True
+        edge = _straight(other.argmax(0), reach, levels, level)
+        if edge and (best is None or edge.straight > best.straight):
+            best = edge
+        if best and best.straight > 0.9:
+            break
+    return best
+
+
+def _straight(depth: npt.NDArray[np.int64], reach: int, levels: npt.NDArray[np.int16], level: int) -> _Edge | None:
+    """The straight line nearest to most of `depth` (W,), at which each column of a border of one level ends."""
+    place = np.arange(len(depth)) - (len(depth) - 1) / 2
+    across = (np.abs(levels[:reach:ACROSS] - level) <= PLAIN).all(0)  # lie in a border of the neighbouring side
+    ends = np.flatnonzero((depth >= 1) & ~across)
+    if len(ends) < WEDGE * (~across).sum() or len(ends) < 8:
+        return None
+    lines = _lines(place[ends], depth[ends])
+    at = lines[:, :1] * place + lines[:, 1:]  # (lines, W)
+    covered = (at >= 1.5) & ~across
+    hits = (np.abs(depth - at) <= ON_LINE) & covered
+    straight = hits.sum(1) / np.maximum(covered.sum(1), WEDGE * (~across).sum())
+    best = int(straight.argmax())
+    on = np.flatnonzero(hits[best])
+    if straight[best] < STRAIGHT:
+        return None
+    slope, middle = np.polyfit(place[on], depth[on], 1) if np.ptp(on) > len(depth) / 4 else lines[best]
+    edge = np.round(at[best]).astype(int)
+    inner, outer = (np.clip(edge + away, 0, len(levels) - 1)[on] for away in (STEP_REACH - 1, -STEP_REACH))
+    bare = (depth < 1) & covered[best]
+    if at[best].max() < BORDER_LEAST or bare.sum() > BARE * covered[best].sum():
+        return None
+    step = np.abs(levels[inner, on] - levels[outer, on])
+    if (step >= STEP).mean() < STEP_SHARE:
+        return None
+    return _Edge(float(middle) + 1, float(slope), level, float(straight[best]))
+
+
+def _lines(place: npt.NDArray[np.floating[Any]], depth: npt.NDArray[np.int64]) -> Floats:
+    """Slope and depth at the middle (n, 2) of lines through pairs of points, and of level ones through one point."""
+    one = np.linspace(0, len(place) - 1, PAIRS).astype(int)
+    lines = [np.stack([np.zeros(PAIRS), depth[one]], 1)]
+    for apart in (len(place) // 4, len(place) // 2):
+        first = one[one + apart < len(place)]
+        second = first + apart
+        slope = (depth[second] - depth[first]) / (place[second] - place[first])
+        lines.append(np.stack([slope, depth[first] - slope * place[first]], 1))
+    candidates = np.concatenate(lines)
+    return candidates[np.abs(candidates[:, 0]) <= STEEPEST]
+
+
+def _beyond(border: FoundBorder, shape: tuple[int, int]) -> Mask:
+    """Bool (H, W), True on the border."""
+    if border.tilt:
+        return bordered(np.zeros(shape, np.uint8), border.widths, (1, 1, 1), border.tilt).own
+    beyond = np.ones(shape, bool)
+    top, right, bottom, left = border.widths
+    beyond[top : shape[0] - bottom, left : shape[1] - right] = False
+    return beyond
 
 
 def _scaled_widths(border: Widths, scale: tuple[float, float]) -> Widths:
@@ -270,43 +452,86 @@ def _scaled_widths(border: Widths, scale: tuple[float, float]) -> Widths:
 # --- rectangles
 
 
-def _painted(mask: Mask, near: Mask, border: Widths) -> list[Box]:
+def _painted(mask: Mask, near: Mask, leak: float, inside: Mask, grey: Pixels) -> list[FoundBlock]:
     """The blocks of `mask`, bool (H, W), that stand out from their surroundings on every side.
 
     Args:
-        mask: pixels of the box's level.
-        near: pixels near that level; a clipped part of the body fades through it, a painted box does not.
-        border: widths of the film border, which is no surroundings.
+        mask: pixels of the block's level, on the film.
+        near: pixels near that level; a clipped part of the body fades through it, a painted block does not.
+        leak: the largest share of `near` around a block.
+        inside: the film without its border, which is no surroundings.
+        grey: uint8 (H, W), the film.
     """
-    blocks = _blocks(mask)
+    film = int(inside.any(1).sum()), int(inside.any(0).sum())
+    blocks = [block for block in _blocks(mask) if _hides_a_name(block, film)]
+    leaks = [0.0]
     while blocks:  # the worst goes first: a slice of a clipped disc is seen as such once the slice beside it is gone
-        leaks = [_leak(near, block, blocks, border) for block in blocks]
-        if max(leaks) <= LEAK:
+        leaks = [_leak(near, block, blocks, inside) for block in blocks]
+        if max(leaks) <= leak:
             break
         del blocks[leaks.index(max(leaks))]
-    return blocks
+    means = (float(grey[block.widened(0)].mean()) for block in blocks)
+    return [FoundBlock(block, mean, 1 - share) for block, mean, share in zip(blocks, means, leaks, strict=False)]
 
 
 def _blocks(mask: Mask) -> list[Box]:
-    """The largest solid rectangles of `mask`, bool (H, W), one after the other, at most `MOST_BOXES`."""
-    left, found = mask.copy(), list[Box]()
-    while len(found) < MOST_BOXES and left.sum() >= SOLID * RECTANGLE[0] * RECTANGLE[1]:
-        sums = np.pad(left.astype(np.int32).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        grown = [_grown(sums, seed, rows_first) for seed in _seeds(sums) for rows_first in (True, False)]
+    """The largest solid rectangles of `mask`, bool (H, W), one after the other, at most `MOST_BOXES`.
+
+    They are looked for at half the size, which is four times as fast, and grown to their sides at full size.
+    """
+    left, halves = _halved(mask), list[Box]()
+    while len(halves) < MOST_BOXES and np.count_nonzero(left) >= SOLID * HALF_RECTANGLE[0] * HALF_RECTANGLE[1]:
+        sums = _sums(left)
+        grown: list[Box] = []
+        for seed in _seeds(sums):
+            if not any(box.holds(seed) for box in grown):
+                grown += [_grown(sums, seed, rows_first) for rows_first in (True, False)]
         if not grown:
             break
-        found.append(max(grown, key=lambda box: box.area))
-        left[found[-1].widened(RIM)] = False
-    return found
+        halves.append(max(grown, key=lambda box: box.area))
+        left[halves[-1].widened(RIM)] = False
+    if not halves:
+        return []
+    full = _sums(mask)
+    return [_sharpened(full, Box(*(2 * side for side in half))) for half in halves]
+
+
+def _sharpened(sums: Sums, rough: Box) -> Box:
+    """A block found at half the size, grown to its sides at full size, which are at most 3 px away."""
+    grown, most = _grown(sums, rough, rows_first=True), 3
+    return Box(
+        max(grown.top, rough.top - most),
+        max(grown.left, rough.left - most),
+        min(grown.bottom, rough.bottom + most),
+        min(grown.right, rough.right + most),
+    )
+
+
+def _hides_a_name(box: Box, shape: tuple[int, int]) -> bool:
+    """Whether a block is as large as a name, and no border along a whole side of a film of `shape` (height, width)."""
+    short, long = sorted((box.height, box.width))
+    whole_side = box.height >= WHOLE_SIDE * shape[0] or box.width >= WHOLE_SIDE * shape[1]
+    return short >= RECTANGLE[0] and long >= RECTANGLE[1] and not whole_side
+
+
+def _halved(mask: Mask) -> Mask:
+    """Bool (H // 2, W // 2), True where all four pixels are."""
+    height, width = (side // 2 * 2 for side in mask.shape)
+    rows = mask[0:height:2] & mask[1:height:2]
+    return rows[:, 0:width:2] & rows[:, 1:width:2]
+
+
+def _sums(mask: Mask) -> Sums:
+    """Int32 (H+1, W+1) of a mask, bool (H, W)."""
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    np.cumsum(np.cumsum(mask, 0, np.int32), 1, out=sums[1:, 1:])
+    return sums
 
 
 def _seeds(sums: Sums) -> list[Box]:
-    """Solid windows of the least size, evenly drawn from all there are.
-
-    `sums`, here and below: int32 (H+1, W+1) of the mask.
-    """
+    """Solid windows of the least size, evenly drawn from all there are; of a mask at half the size."""
     seeds = []
-    for height, width in (RECTANGLE, RECTANGLE[::-1]):
+    for height, width in (HALF_RECTANGLE, HALF_RECTANGLE[::-1]):
         within = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
         corners = np.argwhere(within >= SOLID * height * width)
         for top, left in corners[np.linspace(0, len(corners) - 1, min(SEEDS, len(corners)), dtype=int)].tolist():
@@ -334,106 +559,17 @@ def _solid_run(counts: npt.NDArray[np.int32], length: int, first: int, end: int)
     return int(before[-1]) + 1 if before.size else 0, int(after[0]) if after.size else len(counts)
 
 
-def _leak(near: Mask, block: Box, blocks: list[Box], border: Widths) -> float:
+def _leak(near: Mask, block: Box, blocks: list[Box], inside: Mask) -> float:
     """The share of `near` on the lines `SPARED` px outside `block`, other blocks and film border left out."""
-    top, right, bottom, left = border
-    height, width = near.shape
-    rows, columns = slice(block.top, block.bottom), slice(block.left, block.right)
-    near = near.copy()
+    around = near.copy()
     for other in blocks:
-        near[other.widened(SPARED)] &= other == block
-    lines = []
-    if block.top - SPARED >= top:
-        lines.append(near[block.top - SPARED, columns])
-    if block.bottom + SPARED <= height - bottom:
-        lines.append(near[block.bottom + SPARED - 1, columns])
-    if block.left - SPARED >= left:
-        lines.append(near[rows, block.left - SPARED])
-    if block.right + SPARED <= width - right:
-        lines.append(near[rows, block.right + SPARED - 1])
-    return float(np.concatenate(lines).mean()) if lines else 1.0
-
-
-def _free_of_edge(mask: Mask) -> Mask:
-    """`mask`, bool (H, W), without the parts that are connected to the edge of the film."""
-    labels, count = ndimage.label(mask)
-    touching = np.zeros(count + 1, bool)
-    for line in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        touching[line] = True
-    return mask & ~touching[labels]
-
-
-def _inside(mask: Mask, border: Widths) -> Mask:
-    """`mask`, bool (H, W), False in the film border."""
-    top, right, bottom, left = border
-    inner = np.zeros_like(mask)
-    rows, columns = slice(top, mask.shape[0] - bottom), slice(left, mask.shape[1] - right)
-    inner[rows, columns] = mask[rows, columns]
-    return inner
-
-
-# --- markers
-
-
-def _markers(grey: Pixels, border: Widths, rectangles: list[Box]) -> list[Box]:
-    """Small bright strokes in the outer zones that stand out more than the film's own bones do.
-
-    A white top-hat keeps what is brighter than its surroundings and narrower than a letter's stroke. Bones pass
-    it too, but softer: a letter's peak and its edges must exceed the top-hat of the bones in the film's centre.
-    """
-    half = np.asarray(Image.fromarray(grey).reduce(2)).astype(np.int16)
-    hat = half - ndimage.grey_opening(half, size=(STROKE, STROKE))
-    bones = _bone_contrast(hat)
-    outside = np.asarray(_inside(np.ones(grey.shape, bool), border))
-    for box in rectangles:
-        outside[box.widened(SPARED)] = False
-    hat[~outside[::2, ::2]] = 0
-    labels, _ = ndimage.label(hat >= bones, structure=np.ones((3, 3)))
-    letters = [
-        region
-        for number, region in enumerate(ndimage.find_objects(labels), start=1)
-        if _letter_sized(region)
-        and _in_outer_zone(region, half.shape)
-        and _stands_out(half, hat, labels, number, region, bones)
+        around[other.widened(SPARED)] &= other == block
+    rows, columns = slice(block.top, block.bottom), slice(block.left, block.right)
+    lines: list[tuple[int | slice, int | slice]] = [
+        (row, columns) for row in (block.top - SPARED, block.bottom + SPARED - 1) if 0 <= row < near.shape[0]
     ]
-    height, width = grey.shape
-    return [Box(2 * r.start, 2 * c.start, min(2 * r.stop, height), min(2 * c.stop, width)) for r, c in letters]
-
-
-def _bone_contrast(hat: npt.NDArray[np.int16]) -> float:
-    """Grey levels by which ribs and spine stand out in the middle of the film, where no marker is put."""
-    height, width = hat.shape
-    middle = hat[height * 3 // 10 : height * 8 // 10, width // 5 : width * 4 // 5]
-    return max(float(np.percentile(middle, 99)), LEAST_CONTRAST) if middle.size else LEAST_CONTRAST
-
-
-def _letter_sized(region: Region) -> bool:
-    sides = [side.stop - side.start for side in region]
-    return LETTER[0] <= min(sides) and max(sides) <= LETTER[1]
-
-
-def _in_outer_zone(region: Region, shape: tuple[int, ...]) -> bool:
-    """Whether the middle of a region lies where markers are put: along the sides and the top."""
-    down, across = ((side.start + side.stop) / 2 / length for side, length in zip(region, shape, strict=True))
-    aside = abs(across - 0.5)
-    return down < 0.12 or aside > 0.37 or (down < 0.3 and aside > 0.22)
-
-
-def _stands_out(half: Levels, hat: Levels, labels: Labels, number: int, region: Region, bones: float) -> bool:
-    """Whether component `number` is brighter and sharper than bones, and darker all round.
-
-    Args:
-        half: int16 (H, W), the film at half the working size.
-        hat: int16 (H, W), its white top-hat.
-        labels: int32 (H, W), numbers of the components.
-        number: of the component asked about.
-        region: its rows and columns.
-        bones: contrast of the film's bones, grey levels.
-    """
-    window = tuple(slice(max(side.start - 3, 0), side.stop + 3) for side in region)
-    letter, grey, tops = labels[window] == number, half[window], hat[window]
-    peak = np.percentile(tops[letter], 90)
-    edge = np.percentile(ndimage.morphological_gradient(grey, size=3)[letter], 75)
-    ring = ndimage.binary_dilation(letter, np.ones((7, 7))) & ~ndimage.binary_dilation(letter, np.ones((3, 3)))
-    darker = (grey < np.median(grey[letter]) - np.median(tops[letter]) / 2)[ring]
-    return bool(peak >= PEAK * bones and edge >= EDGE * bones and darker.sum() >= DARKER * max(darker.size, 1))
+    lines += [
+        (rows, column) for column in (block.left - SPARED, block.right + SPARED - 1) if 0 <= column < near.shape[1]
+    ]
+    beside = np.concatenate([around[line][inside[line]] for line in lines]) if lines else np.ones(0, bool)
+    return float(beside.mean()) if beside.size else 1.0

@@ -15,9 +15,28 @@ class Box(NamedTuple):
     right: int
 
     @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
     def area(self) -> int:
         """Pixels inside."""
-        return (self.bottom - self.top) * (self.right - self.left)
+        return self.height * self.width
+
+    def holds(self, other: Box) -> bool:
+        """Whether all of another box lies inside."""
+        return (
+            self.top <= other.top
+            and self.left <= other.left
+            and other.bottom <= self.bottom
+            and other.right <= self.right
+        )
 
     def widened(self, by: int) -> tuple[slice, slice]:
         """Rows and columns of the box with a margin of `by` px, cut off at 0."""

@@ -20,7 +20,7 @@ from tblib import TblibError
 from tblib.artefacts import artefacts, facts
 from tblib.box import boxes_text, widths_text
 from tblib.film import IMAGE_ENDINGS, FilmError, Pixels, open_film, resized
-from tblib.phantom import demo_is_current, demo_name, write_demo
+from tblib.phantom import PRESETS, demo_is_current, demo_name, read_preset, write_demo
 from tblib.run import ROOT, Run, write_json, write_table
 from tblib.twins import twin_groups, twin_pairs
 
@@ -83,17 +83,23 @@ class Catalogue:
     summary: dict[str, Any]
 
 
-def find_data(data: str, films: int, seed: int) -> Path:
+def find_data(data: str, films: int, seed: int, preset: str = "kaggle") -> Path:
     """The zip or folder that `data` means: ``demo`` (made where needed), ``kaggle`` (downloaded) or a path.
 
     Args:
         data: ``demo``, ``kaggle``, or a zip or folder (`data_path`).
         films: number of films of the demo.
         seed: seed of the demo.
+        preset: how often films of the demo carry what: a preset's name, or a CSV file (`tblib.phantom.read_preset`).
+
+    Raises:
+        DemoError: there is no such preset, or the demo cannot be written.
+        CatalogueError: Kaggle did not hand over the database.
     """
     if data == "demo":
-        path = ROOT / "data" / demo_name(films, seed)
-        return path if demo_is_current(path, films, seed) else write_demo(path, films, seed)
+        table = read_preset(preset if preset in PRESETS else str(data_path(preset)))
+        path = ROOT / "data" / demo_name(films, seed, table)
+        return path if demo_is_current(path, films, seed, table) else write_demo(path, films, seed, table)
     if data == "kaggle":
         return _download_kaggle()
     return data_path(data)
@@ -260,8 +266,9 @@ def _describe(database: Database, file: str) -> tuple[dict[str, Any], Pixels | N
     row |= {"mode": film.mode, "width": width, "height": height}
     row["pixels_sha256"] = hashlib.sha256(f"{film.pixels.shape}".encode() + film.pixels.tobytes()).hexdigest()
     row |= facts(found)
-    row |= {name: boxes_text(getattr(found, name)) for name in ("white_rectangles", "black_boxes", "markers")}
-    row["border"] = widths_text(found.border)
+    for name in ("white_rectangles", "black_boxes", "markers"):
+        row[name] = boxes_text(thing.box for thing in getattr(found, name))
+    row["border"] = widths_text(found.border.widths)
     return row, resized(film.grey, THUMBNAIL)
 
 

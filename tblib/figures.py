@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Affine2D
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tblib.artefacts import TINT_VISIBLE
@@ -21,7 +22,7 @@ from tblib.box import boxes_from_text, widths_from_text
 from tblib.film import Pixels
 from tblib.metrics import ECE_BINS, Floats, wilson
 from tblib.run import Run
-from tblib.survey import Shown
+from tblib.survey import SPREAD, Portrait, Shown, marker_kinds
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito's: told apart without red-green vision
 BOXES = {"markers": "#F0E442", "white_rectangles": "#D55E00", "black_boxes": "#56B4E9", "border": "#009E73"}
@@ -73,14 +74,14 @@ def film_grid(shown: Sequence[Shown], columns: int = 8) -> Figure:
 
 
 def boxed_films(shown: Sequence[Shown], columns: int = 6) -> Figure:
-    """Films with what the detectors found on them drawn as boxes."""
+    """Films with what the detectors found on them drawn as boxes; below the name the column "mistake", if any."""
     if not shown:
-        return _nothing("The detectors found nothing on any film.")
+        return _nothing("There is no such film.")
     figure, axes = _tiles(
         len(shown), columns, f"{len(shown)} films with boxes around what the detectors found.", legend=True
     )
     for ax, item in zip(axes, shown, strict=True):
-        _film(ax, item.film.pixels, _name(item))
+        _film(ax, item.film.pixels, "\n".join([_name(item), *item.row.get("mistake", "").split("; ")]).strip())
         for kind in ("markers", "white_rectangles", "black_boxes"):
             for box in boxes_from_text(item.row[kind]):
                 _outline(ax, (box.left, box.top, box.right - box.left, box.bottom - box.top), BOXES[kind])
@@ -167,6 +168,99 @@ def prevalences(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     right.axvline(1, color=GREY, linestyle=":")
     right.set(xscale="log", xlabel=f"odds ratio, {classes[1]} over {classes[0]}")
     return figure
+
+
+def marker_styles(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
+    """Which kinds of markers the films of each class carry."""
+    kinds = marker_kinds(table)
+    if not kinds.any():
+        return _nothing("No marker was found on any film.")
+    shares = pd.crosstab(kinds, table["label"], normalize="columns").drop(index="", errors="ignore")
+    shares = shares.reindex(columns=list(classes), fill_value=0.0)
+    shares = shares.loc[shares.sum(axis=1).sort_values(ascending=False).index[:10]]
+    told = "; ".join(f"{kind}: " + ", ".join(f"{n} {v:.0%}" for n, v in row.items()) for kind, row in shares.iterrows())
+    figure, (ax,) = _panels(
+        f"Kinds of markers found, share of each class's films. {told}.", 1, (6.4, 0.9 + 0.3 * len(shares))
+    )
+    shares.plot.barh(ax=ax, color=[BLUE, VERMILION], width=0.75)
+    ax.set(xlabel="share of the class's films", ylabel="")
+    ax.invert_yaxis()
+    ax.legend(frameon=False)
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+def detector_scores(scores: pd.DataFrame) -> Figure:
+    """Precision and recall of each detector on films of known truth, with the aim of each as a tick."""
+    if scores.empty:
+        return _nothing("No film of this database has a known truth.")
+    names, parts = list(dict.fromkeys(scores["artefact"])), list(dict.fromkeys(scores["part"]))
+    told = "; ".join(
+        f"{row.part}, {row.artefact}: precision {row.precision:.2f}, recall {row.recall:.2f}"
+        for row in scores.itertuples()
+    )
+    figure, axes = _panels(
+        f"Detectors on films of known truth. {told}.", 2, (8.6, 0.9 + 0.42 * len(names)), sharey=True
+    )
+    for number, part in enumerate(parts):
+        rows = scores[scores["part"] == part]
+        place = np.array([names.index(name) for name in rows["artefact"]]) + 0.24 * (number - (len(parts) - 1) / 2)
+        for ax, what in zip(axes, ("precision", "recall"), strict=True):
+            colour = (BLUE, VERMILION, GREY)[number % 3]
+            _whiskers(ax, rows[what], rows[f"{what}_low"], rows[f"{what}_high"], place, colour, part)
+            ax.plot(rows["aim"], place, "|", color="black", markersize=9)
+            ax.set(xlabel=f"{what} (95 % interval; | aim)", xlim=(-0.02, 1.02))
+    axes[0].set(yticks=range(len(names)), yticklabels=names)
+    axes[0].invert_yaxis()
+    axes[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    return figure
+
+
+def side_by_side(left: Sequence[Shown], right: Sequence[Shown], names: tuple[str, str], columns: int = 4) -> Figure:
+    """Films of two databases in grey, those of one left and of the other right of a gap."""
+    rows = -(-max(len(left), len(right)) // columns)
+    figure = _figure(
+        f"{len(left)} films of {names[0]} (left) beside {len(right)} of {names[1]} (right).", (10.4, 1.25 * rows + 0.3)
+    )
+    halves: Any = figure.subfigures(1, 2, squeeze=False, wspace=0.03)
+    for place, films, name in zip((0, 1), (left, right), names, strict=True):
+        part = halves[0, place]
+        part.suptitle(name, fontsize=9)
+        axes = part.subplots(rows, columns, squeeze=False).ravel()
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, item in zip(axes, films, strict=False):
+            ax.imshow(item.film.grey, cmap="gray", vmin=0, vmax=255)
+    return figure
+
+
+def portraits(by_database: dict[str, dict[str, Portrait]]) -> Figure:
+    """The mean film, the grey histogram and the power spectrum of each class, databases beside one another."""
+    told = "; ".join(f"{name}: {', '.join(classes)}" for name, classes in by_database.items())
+    count = sum(len(classes) for classes in by_database.values())
+    figure = _figure(
+        f"Mean films, grey histograms and power spectra with their {SPREAD} percentiles. {told}.", (9.6, 4.6)
+    )
+    parts: Any = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.2))
+    above, below = parts[:, 0]
+    means = above.subplots(1, count, squeeze=False)[0]
+    histogram, spectrum = below.subplots(1, 2)
+    drawn = ((name, label, one) for name, classes in by_database.items() for label, one in classes.items())
+    for ax, colour, (name, label, one) in zip(means, sns.color_palette("colorblind", count), drawn, strict=True):
+        _film(ax, one.mean_film, f"{name}\n{label}")
+        _band(histogram, np.arange(one.histogram.shape[1]) * 256 / one.histogram.shape[1], 100 * one.histogram, colour)
+        _band(spectrum, np.arange(1, one.spectrum.shape[1] + 1), one.spectrum, colour, f"{name}, {label}")
+    highest = 100 * max(one.histogram[0, 1:-1].max() for classes in by_database.values() for one in classes.values())
+    histogram.set(xlabel="grey level", ylabel="% of pixels", xlim=(0, 255), ylim=(0, 1.6 * highest))
+    spectrum.set(xlabel="cycles a film", ylabel="log10 power", xscale="log")
+    spectrum.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _band(ax: Axes, place: npt.NDArray[Any], values: Floats, colour: Any, label: str = "") -> None:
+    mean, low, high = values
+    ax.plot(place, mean, color=colour, linewidth=1.4, label=label)
+    ax.fill_between(place, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def grey_levels(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
@@ -427,10 +521,14 @@ def _outline(ax: Axes, box: tuple[float, float, float, float], colour: str) -> N
 
 
 def _border_outline(ax: Axes, item: Shown) -> None:
-    top, right, bottom, left = widths = widths_from_text(item.row["border"])
-    if any(widths):
+    if item.row["bordered"]:
+        top, right, bottom, left = widths_from_text(item.row["border"])
         height, width = item.film.pixels.shape[:2]
-        _outline(ax, (left, top, width - left - right, height - top - bottom), BOXES["border"])
+        film = Rectangle((left - 0.5, top - 0.5), width - left - right, height - top - bottom, fill=False)
+        middle = Affine2D().rotate_deg_around(width / 2, height / 2, -item.row["border_tilt"])
+        film.set(edgecolor=BOXES["border"], linewidth=1.4, transform=middle + ax.transData)
+        ax.add_patch(film)
+        ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def _whiskers(

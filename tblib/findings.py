@@ -8,7 +8,7 @@ import pandas as pd
 
 from tblib.metrics import Estimate
 from tblib.shortcuts import FILE_FACTS, RULE
-from tblib.survey import CUES
+from tblib.survey import CUES, Portrait, marker_kinds, within_spread
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis."
 LABELS = {  # of figures in tables
@@ -133,6 +133,97 @@ def prevalence_table(table: pd.DataFrame) -> pd.DataFrame:
 def _odds(ratio: float) -> str:
     """Three figures, without an exponent: ``0.0378``, ``1,660``."""
     return f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100 else f"{ratio:.3g}"
+
+
+def detectors(scores: pd.DataFrame) -> str:
+    """Which detectors reach their aims, and which are not good enough to rest an audit on."""
+    sentences = []
+    for part, rows in scores.groupby("part", sort=False):
+        if part == "tuning":
+            continue
+        good = rows[(rows["precision"] >= rows["aim"]) & (rows["recall"] >= rows["aim"])]
+        poor = rows.drop(good.index)
+        named = [f"{r.artefact} ({_rates(r)}; aim {r.aim:g})" for r in poor.itertuples()]
+        sentences.append(
+            f"On {'the demo' if part == 'demo' else part + ' films'} ({rows['films'].max()}) these reach their aim: "
+            f"{', '.join(good['artefact']) or 'none'}. "
+            + (f"Not good enough to rest an audit on: {'; '.join(named)}." if named else "None falls short.")
+        )
+    return (
+        " ".join(sentences) or "No film of this database was read by eye, so precision and recall are not known here."
+    )
+
+
+def _rates(row: Any) -> str:
+    if pd.isna(row.recall):
+        return "carried by no film"
+    precision = "nothing found" if pd.isna(row.precision) else f"precision {row.precision:.2f}"
+    return f"{precision}, recall {row.recall:.2f}, {row.carried} carriers"
+
+
+def detector_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Precision and recall as texts: a row a part and artefact."""
+    texts = {what: [_rate_text(row, what) for _, row in scores.iterrows()] for what in ("precision", "recall")}
+    return scores[["part", "artefact", "films", "carried", "found", "right"]].assign(**texts, aim=scores["aim"])
+
+
+def _rate_text(row: pd.Series, what: str) -> str:
+    low, high = row[f"{what}_low"], row[f"{what}_high"]
+    return "not defined" if pd.isna(row[what]) else Estimate(row[what], low, high).text(percent=True)
+
+
+def speed(detecting: float) -> str:
+    """How fast the detectors are here."""
+    return f"The detectors look at {detecting:.0f} films a second on one core of this machine."
+
+
+def separation(found: dict[str, float]) -> str:
+    """How well scores rank films that were blurred, compressed, equalised or unevenly lit in the demo."""
+    if not found:
+        return ""
+    named = {
+        "equalised": "evenness of the histogram finds equalised films",
+        "sharpness": "sharpness finds blurred films",
+        "blockiness": "blockiness finds films that were JPEGs",
+        "tint_evenness": "evenness of tint finds uneven light boxes",
+    }
+    return "As scores (AUROC): " + "; ".join(f"{named[name]} {value:.3f}" for name, value in found.items()) + "."
+
+
+def likeness(looks: dict[str, dict[str, Portrait]]) -> str:
+    """How the classes differ in detail; and, where there are two databases, whether the first looks like the second."""
+    (name, mine), *others = looks.items()
+    fine = {label: float(one.spectrum[0, one.spectrum.shape[1] // 2 :].mean()) for label, one in mine.items()}
+    told = " and ".join(f"{value:.2f} in {label}" for label, value in fine.items())
+    text = f"Fine detail (mean log10 power in the upper half of the spectrum): {told}."
+    for other, theirs in others:
+        shares = {label: within_spread(mine[label], theirs[label]) for label in mine if label in theirs}
+        parts = " and ".join(f"{percent(share, 0)} of the frequencies in {label}" for label, share in shares.items())
+        text += (
+            f" The mean power spectrum of {name} lies within the 5 to 95 % spread of the films of {other} at {parts}."
+        )
+    return text
+
+
+def misses(wrong: pd.DataFrame, truth: pd.DataFrame) -> str:
+    """On how many films a detector of shapes was wrong."""
+    judged = int((truth["part"] != "tuning").sum())
+    if not judged:
+        return "There is no film of known truth to be wrong about."
+    return f"On {len(wrong)} of {judged} films of known truth at least one detector of shapes was wrong."
+
+
+def markers(table: pd.DataFrame, classes: tuple[str, str]) -> str:
+    """The commonest kinds of markers of each class."""
+    parts = []
+    for name in classes:
+        kinds = marker_kinds(table[table["label"] == name])
+        carried = kinds[kinds != ""]
+        common = [f"{kind} {count}" for kind, count in carried.value_counts().head(4).items()]
+        parts.append(
+            f"{len(carried)} of {len(kinds)} {name}" + (f" (most often {'; '.join(common)})" if common else "")
+        )
+    return "Markers were found on " + " and ".join(parts) + "."
 
 
 def grey(table: pd.DataFrame, classes: tuple[str, str]) -> str:

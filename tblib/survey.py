@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import fft
 
-from tblib.artefacts import TINT_VISIBLE
+from tblib.artefacts import ASKEW, EQUALISED, TINT_VISIBLE
 from tblib.catalogue import Database, usable
-from tblib.film import Film, open_film
+from tblib.film import Film, Pixels, open_film, resized
 from tblib.metrics import Floats, clustered_wilson, odds_ratio
 
 CUES = {
@@ -19,7 +23,14 @@ CUES = {
     "white rectangle": lambda films: films["white_rectangle"],
     "black box": lambda films: films["black_box"],
     "film border": lambda films: films["bordered"],
+    "film askew": lambda films: films["border_tilt"].abs() >= ASKEW,
+    "equalised": lambda films: films["equalised"] >= EQUALISED,
 }
+
+
+PORTRAIT = 512  # px a side at which films are compared: the Kaggle database's own size
+LEVELS = 64  # bins of a grey histogram
+SPREAD = (5, 95)  # percentiles of the films between which a class's spread lies
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,17 @@ def pick(database: Database, table: pd.DataFrame, each: int, seed: int) -> list[
         for members in (films[films["label"] == name] for name in database.classes)
     ]
     return open_rows(database, pd.concat(drawn))
+
+
+def listed(database: Database) -> pd.DataFrame:
+    """The films of a database that was not catalogued: file, label, and no problem known."""
+    return pd.DataFrame({"file": list(database.labels), "label": list(database.labels.values()), "problem": ""})
+
+
+def thin(shown: list[Shown], count: int) -> list[Shown]:
+    """At most `count` of the films, evenly drawn from all."""
+    places = np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)
+    return [shown[place] for place in places]
 
 
 def open_rows(database: Database, rows: pd.DataFrame) -> list[Shown]:
@@ -74,6 +96,79 @@ def colour_spectra(shown: list[Shown]) -> dict[str, Floats]:
             counts = np.stack([np.bincount(channel, minlength=256) for channel in channels])
             spectra.setdefault(item.row["label"], []).append(counts / channels.shape[1])
     return {label: np.mean(films, axis=0) for label, films in spectra.items()}
+
+
+class Portrait(NamedTuple):
+    """What the films of one class look like on the whole.
+
+    Attributes:
+        mean_film: uint8 (PORTRAIT / 4, PORTRAIT / 4), the mean of the films in grey.
+        histogram: float (3, LEVELS), share of pixels at each grey level: mean over the films, and their `SPREAD`.
+        spectrum: float (3, PORTRAIT / 2 - 1), log10 of the power at 1 … cycles a film, radially averaged: the same.
+    """
+
+    mean_film: Pixels
+    histogram: Floats
+    spectrum: Floats
+
+
+def portraits(shown: Iterable[Shown]) -> dict[str, Portrait]:
+    """Class -> its portrait, over films whose detail and grey levels are to be compared with another database's."""
+    greys: dict[str, list[Pixels]] = {}
+    for item in shown:
+        greys.setdefault(item.row["label"], []).append(resized(item.film.grey, PORTRAIT))
+    return {label: _portrait(films) for label, films in greys.items()}
+
+
+def _portrait(films: list[Pixels]) -> Portrait:
+    quarters = [resized(film, PORTRAIT // 4).astype(np.float32) for film in films]
+    histograms = np.stack(
+        [np.bincount(film.ravel() // (256 // LEVELS), minlength=LEVELS) / film.size for film in films]
+    )
+    spectra = np.stack([np.log10(radial_power(film)) for film in films])
+    return Portrait(np.mean(quarters, axis=0).round().astype(np.uint8), _spread(histograms), _spread(spectra))
+
+
+def _spread(values: Floats) -> Floats:
+    """Float (3, n) of (films, n): the mean, and the percentiles `SPREAD`."""
+    return np.stack([values.mean(0), *np.percentile(values, SPREAD, axis=0)])
+
+
+def radial_power(grey: Pixels) -> Floats:
+    """Power at 1, 2, … cycles a side, float (side / 2 - 1,), of a square film, averaged over directions.
+
+    The film is first given mean 0 and sd 1; a Hann window keeps its edges out of it.
+    """
+    side = len(grey)
+    window = np.hanning(side)
+    film = grey.astype(np.float32) - grey.mean()
+    film *= np.outer(window, window) / max(film.std(), 1e-6)
+    power = np.abs(fft.rfft2(film)) ** 2
+    radius = np.hypot(fft.fftfreq(side, 1 / side)[:, None], fft.rfftfreq(side, 1 / side)[None]).round().astype(int)
+    counts, sums = np.bincount(radius.ravel()), np.bincount(radius.ravel(), power.ravel())
+    return (sums / counts)[1 : side // 2] + 1e-12
+
+
+def within_spread(mine: Portrait, theirs: Portrait) -> float:
+    """The share of frequencies at which the mean spectrum of one class lies within the spread of the other's films."""
+    mean, (low, high) = mine.spectrum[0], theirs.spectrum[1:]
+    return float(((low <= mean) & (mean <= high)).mean())
+
+
+def films_a_second(work: Callable[[Any], object], films: Iterable[Any]) -> float:
+    """How many films `work` does in a second of one core, the first one, which loads what is needed, left out."""
+    first, *rest = films
+    work(first)
+    start = time.thread_time()
+    for film in rest:
+        work(film)
+    return len(rest) / max(time.thread_time() - start, 1e-9)
+
+
+def marker_kinds(table: pd.DataFrame) -> pd.Series:
+    """Each film's marker: its letter and style, "unread" where no letter was legible, "" where there is none."""
+    letter = table["marker_letter"].fillna("").replace("", "unread")
+    return (letter + ", " + table["marker_style"].fillna("")).where(table["marker"].astype(bool), "")
 
 
 def twins(table: pd.DataFrame) -> pd.DataFrame:

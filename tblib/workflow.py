@@ -337,7 +337,7 @@ def _database_stamp(settings: Parameters) -> str:
 
 def _open(settings: Parameters) -> Database:
     """The database that the parameters of the first step name."""
-    path = find_data(settings["data"], settings["demo_films"], settings["demo_seed"])
+    path = find_data(settings["data"], settings["demo_films"], settings["demo_seed"], settings["demo_preset"])
     return open_database(path, settings["negative"], settings["positive"])
 
 
