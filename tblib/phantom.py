@@ -62,7 +62,6 @@ Preset = Mapping[str, Prevalence]
 COLOURS = ("one_channel", *TINTS, "neutral")  # a film has one of these or none: three equal channels
 MARKERS = ("initials", "plain", "portable", "cyrillic", "outline", "plate", "handwritten")  # or none
 BORDERS = {"black_border": (0.01, 0.01, 0.01), "white_border": (1.0, 1.0, 1.0), "beige_border": (0.93, 0.88, 0.76)}
-SINGLE = ("tilt", "white_rectangle", "black_box", "equalised", "blur", "jpeg")  # each independent of all others
 
 # Channels, tints and white rectangles were counted on the Kaggle database; markers, borders and black boxes by eye on
 # the films of tests/real_films.csv; the last three are estimates. Artefacts are drawn

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import zipfile
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -422,14 +420,10 @@ def test_the_rule_is_vectorised():
 
 
 @pytest.fixture(scope="module")
-def real():
+def real(films):
     """Facts of 60 films a class, evenly drawn from the part of the database that is there."""
-    folder = os.environ.get("TBLIB_FILMS")
-    archive = Path(folder or "") / "TB_database.zip"
-    if not folder or not archive.is_file():
-        pytest.skip("Set TBLIB_FILMS to a folder that holds TB_database.zip to check the detectors on real films.")
     rows = []
-    with zipfile.ZipFile(archive) as pack:
+    with zipfile.ZipFile(films / "TB_database.zip") as pack:
         for label in ("Normal", "Tuberculosis"):
             names = sorted(name for name in pack.namelist() if f"/{label}/" in name and name.endswith(".png"))
             for index in np.linspace(0, len(names) - 1, 60, dtype=int):

@@ -1,8 +1,5 @@
 """Detectors are scored against what is known, in its place, and never against what is not known."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -184,26 +181,22 @@ def test_the_reading_is_complete_and_says_nothing_else():
 
 
 @pytest.fixture(scope="module")
-def unseen():
+def unseen(films):
     """Catalogue rows of the unseen films, and what is known of them."""
-    folder = os.environ.get("TBLIB_FILMS")
-    path = Path(folder or "") / "TB_database.zip"
-    if not folder or not path.is_file():
-        pytest.skip("Set TBLIB_FILMS to a folder that holds TB_database.zip to score the detectors on real films.")
     table = pd.read_csv(REAL, dtype=str, keep_default_na=False)
     wanted = {row.file: row.sha256 for row in table[table["half"] == "unseen"].itertuples()}
-    database, rows = open_database(path), []
+    database, rows = open_database(films / "TB_database.zip"), []
     for file in database.labels:
         name = "/".join(file.split("/")[-2:])
         if name in wanted:
             content = database.read(file)
             film = open_film(content, file)
-            found = artefacts.artefacts(film, len(content))
+            seen = artefacts.artefacts(film, len(content))
             height, width = film.pixels.shape[:2]
-            row = artefacts.facts(found) | {"sha256": wanted[name], "height": height, "width": width}
-            rows.append(row | {"markers": ";".join(",".join(map(str, one.box)) for one in found.markers)})
-    films = pd.DataFrame(rows)
-    return films, readings._read(readings._csv(REAL), films)
+            row = artefacts.facts(seen) | {"sha256": wanted[name], "height": height, "width": width}
+            rows.append(row | {"markers": ";".join(",".join(map(str, one.box)) for one in seen.markers)})
+    found = pd.DataFrame(rows)
+    return found, readings._read(readings._csv(REAL), found)
 
 
 def test_on_unseen_real_films_the_detectors_keep_what_the_readme_says(unseen):
