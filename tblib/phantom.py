@@ -108,7 +108,7 @@ def read_preset(name: str) -> Preset:
     try:
         with Path(name).expanduser().open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark before UTF-8
             rows = [_preset_row(name, row) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, RuntimeError, ValueError, csv.Error) as error:
         raise DemoError(
             f"There is no preset {name!r}: give {', '.join(PRESETS)} or a CSV file (artefact,normal,tuberculosis)."
         ) from error
@@ -345,8 +345,8 @@ def _marker(rng: Generator, share: Mapping[str, float]) -> dict[str, Any]:
     mirrored, strength = bool(rng.random() < kind.mirrored), round(float(rng.uniform(*kind.strength)), 3)
     marker = Marker(letter, style, int(rng.integers(*kind.size)), word, turn, mirrored, strength)
     height, width = edits.marker_size(marker)
-    top = int(rng.integers(120, 200) if rng.random() < 0.08 else rng.integers(CLEAR // 2, 80))
-    inset = int(rng.integers(CLEAR // 2, 70))
+    top = int(rng.integers(120, 200) if rng.random() < 0.08 else rng.integers(CLEAR, 90))
+    inset = int(rng.integers(CLEAR, 80))
     left = inset if letter in RIGHT_SIDED else SIDE - inset - width
     return {
         "marker": letter,
@@ -399,7 +399,7 @@ def _blocks(rng: Generator, share: Mapping[str, float]) -> dict[str, Any]:
     if rng.random() < share["white_rectangle"]:
         white = Box(top, left, top + height, left + width)
     height, width = int(rng.integers(14, 33)), int(rng.integers(50, 111))
-    top, left = int(rng.integers(0, 12)), int(rng.integers(170, 340 - width))
+    top, left = int(rng.integers(0, 12)), int(rng.integers(170, 300 - width))
     if rng.random() < share["black_box"]:
         black = Box(top, left, top + height, left + width)
     return {"white_rectangle": white, "black_box": black}
