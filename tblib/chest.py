@@ -6,8 +6,8 @@ turns what is left into grey. Soft tissue, lungs and heart are smooth and comput
 and vessels are thin and drawn as outlines at twice the size; texture and mottle come from banks of noise
 which are made once a process and read at another place for each film.
 
-Films lie as on a light box: the patient's left is on the viewer's right. Anatomy is laid out over x, -1 … 1
-from the patient's right to left, and y, -1 … 1 downwards, before the person takes a stance at the film.
+Films lie as on a light box: the patient's left is on the viewer's right. Anatomy is laid out over x, which is
+-1 … 1 from the patient's right to left, and y, -1 … 1 downwards, before the person takes a stance at the film.
 Attenuation is counted in chest depths: 1 is a chest of water from front to back, and a bone counts as the
 water that would weaken the beam as much.
 """
