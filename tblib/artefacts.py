@@ -122,7 +122,7 @@ class Artefacts:
         border_mean: mean grey level of the outermost `EDGE_SHARE` of the film, all four sides.
         border_sd: standard deviation there.
         white_rectangles: solid blocks at or above `WHITE`, at least `RECTANGLE`; where they overlap, their pieces.
-        black_boxes: the same at or below `BLACK`, only where they stand free of dark air.
+        black_boxes: the same at or below `PAINTED_BLACK`, only where they stand free of dark air.
         border: what of the picture lies beyond the film's straight edges.
         markers: laterality markers, the surest first.
     """

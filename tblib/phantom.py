@@ -64,9 +64,9 @@ MARKERS = ("initials", "plain", "portable", "cyrillic", "outline", "plate", "han
 BORDERS = {"black_border": (0.01, 0.01, 0.01), "white_border": (1.0, 1.0, 1.0), "beige_border": (0.93, 0.88, 0.76)}
 
 # Channels, tints and white rectangles were counted on the Kaggle database; markers, borders and black boxes by eye on
-# the films of tests/real_films.csv; the last three are estimates. Artefacts are drawn
-# independently within a class. In the real database they are not: its tinted films of tuberculosis carry the white
-# rectangles, the one-channel ones the markers.
+# the films of tests/real_films.csv; the last three are estimates. Artefacts are drawn independently within a class. In
+# the real database they are not: its tinted films of tuberculosis carry the white rectangles, the one-channel ones the
+# markers.
 KAGGLE: Preset = {
     "one_channel": Prevalence(0.00, 0.44),
     "blue": Prevalence(0.00, 0.26),

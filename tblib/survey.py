@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import fft
 
@@ -140,13 +142,20 @@ def radial_power(grey: Pixels) -> Floats:
     The film is first given mean 0 and sd 1; a Hann window keeps its edges out of it.
     """
     side = len(grey)
-    window = np.hanning(side)
+    window, radius = _rings(side)
     film = grey.astype(np.float32) - grey.mean()
-    film *= np.outer(window, window) / max(film.std(), 1e-6)
+    film *= window / max(film.std(), 1e-6)
     power = np.abs(fft.rfft2(film)) ** 2
-    radius = np.hypot(fft.fftfreq(side, 1 / side)[:, None], fft.rfftfreq(side, 1 / side)[None]).round().astype(int)
-    counts, sums = np.bincount(radius.ravel()), np.bincount(radius.ravel(), power.ravel())
+    counts, sums = np.bincount(radius), np.bincount(radius, power.ravel())
     return (sums / counts)[1 : side // 2] + 1e-12
+
+
+@lru_cache(maxsize=1)
+def _rings(side: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """A Hann window (side, side), and the whole number of cycles that each term of `fft.rfft2` stands for, flat."""
+    line = np.hanning(side)
+    radius = np.hypot(fft.fftfreq(side, 1 / side)[:, None], fft.rfftfreq(side, 1 / side)[None]).round().astype(int)
+    return np.outer(line, line), radius.ravel()
 
 
 def within_spread(mine: Portrait, theirs: Portrait) -> float:
