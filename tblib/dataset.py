@@ -1,4 +1,4 @@
-"""The films as tensors: one part of the split on the device, in batches, augmented a whole batch at a time."""
+"""The films as tensors: one part of the split for a device, in batches, augmented a whole batch at a time."""
 
 from __future__ import annotations
 
@@ -36,26 +36,55 @@ class Augmentation:
 
 
 class TBDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Films uint8 (N, 1, H, W) and their targets float32 (N,), 1 for the positive class, on one device."""
+    """Films of one part and their targets float32 (N,), 1 for the positive class, for one device.
 
-    def __init__(self, images: Pixels, targets: npt.NDArray[np.int64], device: torch.device) -> None:
-        """Copy images uint8 (N, H, W) and targets (N,) to `device`."""
-        self.images = torch.from_numpy(np.array(images)).unsqueeze(1).to(device)  # (N, 1, H, W)
+    On a card the films lie as uint8 in its memory where they fit; elsewhere they stay where `images` has
+    them, be it a mapped file, and each batch is fetched from there. So memory does not grow with the database.
+    """
+
+    def __init__(
+        self,
+        images: Pixels,
+        targets: npt.NDArray[np.int64],
+        device: torch.device,
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Take the films at `rows` int64 (N,), by default all, of images uint8 (M, H, W); targets are (N,)."""
+        chosen = np.arange(len(images)) if rows is None else rows
+        self.device = device
         self.targets = torch.from_numpy(np.array(targets)).to(device, torch.float32)  # (N,)
+        self._films = torch.from_numpy(images).unsqueeze(1)  # (M, 1, H, W), not copied
+        self._rows = torch.from_numpy(np.array(chosen, dtype=np.int64))  # (N,)
+        self.resident = device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
+        if self.resident:
+            self._films = self._films[self._rows].to(device)
+            self._rows = torch.arange(len(chosen), device=device)
 
     def __len__(self) -> int:
         """Number of films."""
-        return len(self.images)
+        return len(self._rows)
 
     def __getitem__(self, rows: int | Tensor) -> tuple[Tensor, Tensor]:
         """Films uint8 and targets float32 at `rows`: one number, or int64 (B,) for a batch."""
-        return self.images[rows], self.targets[rows]
+        films = self._films[self._rows[rows]]
+        if self.device.type == "cuda" and not self.resident:
+            films = films.pin_memory().to(self.device, non_blocking=True)  # the card computes on meanwhile
+        return films.to(self.device), self.targets[rows]
+
+    def order(self, generator: torch.Generator | None = None) -> Tensor:
+        """Int64 (N,) where the films lie: the numbers of the films, shuffled where a CPU `generator` is given."""
+        order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        return order.to(self._rows.device)
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    """Whether so many bytes leave a CUDA card half of its free memory for the network; other devices share ours."""
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def batches(data: TBDataset, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of uint8 (B, 1, H, W) and float32 (B,): shuffled where a CPU `generator` is given, else in order."""
-    order = torch.arange(len(data)) if generator is None else torch.randperm(len(data), generator=generator)
-    for rows in order.to(data.images.device).split(size):
+    for rows in data.order(generator).split(size):
         yield data[rows]
 
 
@@ -64,18 +93,30 @@ def normalise(films: Tensor, by: Normalisation) -> Tensor:
     return ((films.float() - by.mean) / by.sd).contiguous(memory_format=torch.channels_last)
 
 
-def augment(films: Tensor, by: Augmentation, generator: torch.Generator) -> Tensor:
-    """Float32 (B, 1, H, W), 0 … 255: each film moved, scaled, brightened and stretched by its own draw.
+def draws(count: int, generator: torch.Generator) -> Tensor:
+    """Float32 (5, count), −1 … 1: what `augment` does to so many films, by the CPU `generator`.
 
-    Draws come from the CPU `generator`, so a seed means the same on every device. Pixels that a move
-    brings in from outside repeat the film's edge: black ones would be a film border.
+    Drawn on the CPU a seed means the same on every device, and drawn for a whole epoch it is moved once.
     """
-    count = len(films)
-    drawn = (2 * torch.rand(5, count, generator=generator) - 1).to(films.device)  # (5, B), −1 … 1
+    return 2 * torch.rand(5, count, generator=generator) - 1
+
+
+def augment(films: Tensor, by: Augmentation, drawn: Tensor, side: int | None = None) -> Tensor:
+    """Float32 (B, 1, side, side), 0 … 255: each film moved, scaled, brightened and stretched by its own draw.
+
+    Pixels that a move brings in from outside repeat the film's edge: black ones would be a film border.
+
+    Args:
+        films: uint8 (B, 1, H, W).
+        by: how far.
+        drawn: float32 (5, B) of `draws`, on the films' device.
+        side: of what comes out, by default the films' own. At half of it each pixel is about the mean of four.
+    """
+    count, side = len(films), side or films.shape[-1]
     moves = torch.zeros(count, 2, 3, device=films.device)
     moves[:, 0, 0] = moves[:, 1, 1] = 1 + by.scale * drawn[0]
     moves[:, :, 2] = 2 * by.shift * drawn[1:3].T  # affine_grid counts the side from −1 to 1
-    grid = F.affine_grid(moves, list(films.shape), align_corners=False)
+    grid = F.affine_grid(moves, [count, 1, side, side], align_corners=False)
     moved = F.grid_sample(films.float(), grid, padding_mode="border", align_corners=False)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
     contrast = 1 + by.contrast * drawn[3].view(-1, 1, 1, 1)

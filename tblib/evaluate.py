@@ -29,7 +29,7 @@ from tblib.metrics import (
 )
 from tblib.model import ModelError, TrainedModel, load_model
 from tblib.run import Run, write_json, write_table
-from tblib.train import infer, load_part, pick_device
+from tblib.train import films_of, infer, load_part, pick_device
 
 SENSITIVITIES = (0.90, 0.95)  # wanted at the operating points that validation gives
 PREVALENCES = (0.01, 0.05, 0.10)  # at which a positive predictive value is given
@@ -97,7 +97,7 @@ def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
     rows = run.table("split.csv")
     parts = []
     for part in ("val", "test"):
-        logits = infer(cnn, load_part(run, part, device).images, trained.normalisation).double().cpu().numpy()
+        logits = infer(cnn, films_of(load_part(run, part, device)), trained.normalisation).double().cpu().numpy()
         parts.append(rows[rows["part"] == part].assign(logit=logits, probability=expit(logits)))
     return pd.concat(parts, ignore_index=True)
 

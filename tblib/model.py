@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from tblib import TblibError, __version__
 from tblib.prepare import Normalisation
@@ -37,23 +38,29 @@ class CNN(nn.Module):
         super().__init__()
         widths = (1, *CHANNELS)
         self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip(widths, CHANNELS, strict=False)))
-        side = size // 2 ** len(CHANNELS)
-        inputs = (CHANNELS[-1] * side**2, *HIDDEN)
+        self.side = size // 2 ** len(CHANNELS)  # of the last block's output
+        inputs = (CHANNELS[-1] * self.side**2, *HIDDEN)
         layers: list[nn.Module] = []
         for i, o in zip(inputs, HIDDEN, strict=False):
             layers += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
         self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(HIDDEN[-1], 1))
 
     def forward(self, films: Tensor) -> Tensor:
-        """Logits float (B,) from normalised films float (B, 1, size, size)."""
-        logits: Tensor = self.head(self.blocks(films)).squeeze(1)
+        """Logits float (B,) from normalised films float (B, 1, size, size), or smaller ones while it learns.
+
+        What the blocks make of smaller films is repeated to the side that the head was made for.
+        """
+        features = self.blocks(films)
+        if features.shape[-1] != self.side:
+            features = interpolate(features, size=(self.side, self.side))
+        logits: Tensor = self.head(features).squeeze(1)
         return logits
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     def convolution(i: int) -> list[nn.Module]:
         """A convolution from `i` channels, normalised and rectified."""
-        return [nn.Conv2d(i, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [nn.Conv2d(i, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
     return nn.Sequential(*convolution(inputs), *convolution(outputs), nn.MaxPool2d(2))
 

@@ -76,7 +76,7 @@ class Predictor:
         film = open_film(content, name)
         seen = resized(film.grey, self.trained.size)
         films = torch.from_numpy(seen.copy())[None, None]  # (1, 1, size, size)
-        logit = infer(self.trained.cnn, films, self.trained.normalisation).double().numpy()
+        logit = infer(self.trained.cnn, [films], self.trained.normalisation).double().numpy()
         probability = float(1 / (1 + np.exp(-logit[0])))
         calibrated = float(self.calibration.probability(logit)[0]) if self.calibration else None
         side = "positive" if probability >= self.thresholds[point] else "negative"

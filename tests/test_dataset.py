@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tblib.dataset import Augmentation, TBDataset, augment, batches, normalise
+from tblib.dataset import Augmentation, TBDataset, augment, batches, draws, normalise
 from tblib.prepare import Normalisation
 
 STILL = Augmentation(0, 0, 0, 0)
@@ -47,14 +47,14 @@ def test_a_film_is_its_own_item():
 
 
 def test_no_augmentation_leaves_the_films_as_they_are(films):
-    torch.testing.assert_close(augment(films, STILL, generator()), films.float(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(augment(films, STILL, draws(len(films), generator())), films.float(), atol=1e-3, rtol=0)
 
 
 def test_augmentation_follows_the_seed_and_each_film_gets_its_own(films):
     same = films[:1].repeat(4, 1, 1, 1)
-    once = augment(same, Augmentation(), generator(1))
-    torch.testing.assert_close(once, augment(same, Augmentation(), generator(1)))
-    assert (once != augment(same, Augmentation(), generator(2))).any()
+    once = augment(same, Augmentation(), draws(len(same), generator(1)))
+    torch.testing.assert_close(once, augment(same, Augmentation(), draws(len(same), generator(1))))
+    assert (once != augment(same, Augmentation(), draws(len(same), generator(2)))).any()
     assert all((once[0] != other).any() for other in once[1:])
     assert float(once.min()) >= 0
     assert float(once.max()) <= 255
@@ -63,7 +63,7 @@ def test_augmentation_follows_the_seed_and_each_film_gets_its_own(films):
 def test_augmentation_never_moves_a_marker_to_the_other_side():
     film = torch.zeros(200, 1, 64, 64)
     film[:, :, 4:12, 50:58] = 255  # upper right, where an L stands
-    moved = augment(film, Augmentation(brightness=0, contrast=0), generator())
+    moved = augment(film, Augmentation(brightness=0, contrast=0), draws(len(film), generator()))
     right, left = moved[:, :, :24, 40:].sum(dim=(1, 2, 3)), moved[:, :, :, :24].sum(dim=(1, 2, 3))
     assert (right > 0).all()
     assert (left == 0).all()
@@ -73,7 +73,7 @@ def test_augmentation_never_moves_a_marker_to_the_other_side():
 def test_brightness_and_contrast_change_what_they_say(films, name, changed):
     dim = films.float() * 0.3 + 90  # far from 0 and 255, so that nothing is clipped
     settings = {"shift": 0, "scale": 0, "brightness": 0, "contrast": 0} | {name: 0.1}
-    after = augment(dim, Augmentation(**settings), generator())
+    after = augment(dim, Augmentation(**settings), draws(len(dim), generator()))
     moved_mean = (after.mean(dim=(1, 2, 3)) - dim.mean(dim=(1, 2, 3))).abs().max()
     moved_sd = (after.std(dim=(1, 2, 3)) - dim.std(dim=(1, 2, 3))).abs().max()
     assert (moved_mean > 1) == (changed == "mean")

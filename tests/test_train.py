@@ -110,7 +110,7 @@ def test_the_best_epoch_is_the_one_kept(tmp_path):
     assert outcome["best_epoch"] == history["val_loss"].idxmin() + 1
     model = load_model(run.path("model.safetensors"))
     val = train.load_part(run, "val", torch.device("cpu"))
-    logits = train.infer(model.cnn, val.images, model.normalisation)
+    logits = train.infer(model.cnn, train.films_of(val), model.normalisation)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, val.targets, pos_weight=torch.tensor(3.0))
     assert float(loss) == pytest.approx(outcome["best_val_loss"], rel=1e-5)
 
