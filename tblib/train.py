@@ -210,7 +210,7 @@ def _begin(training: Training, size: int, device: torch.device) -> _State:
         torch.manual_seed(training.seed)
         cnn = CNN(size, training.dropout)
     cnn.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = Adam(cnn.parameters(), lr=training.lr, fused=True)
+    optimiser = Adam(cnn.parameters(), lr=training.lr)
     schedule = ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.patience)
     return _State(cnn, optimiser, schedule, {}, [])
 

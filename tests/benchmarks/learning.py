@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from sklearn.metrics import roc_auc_score
 
+from tblib.model import load_model
 from tblib.run import ROOT, open_run, write_json
+from tblib.train import Training, films_of, fit, infer, load_part
 from tests.benchmarks import plain
 
 FOLDER = ROOT / "reports" / "benchmark"
@@ -37,6 +39,27 @@ def learn_plainly(run_folder: Path, unpacked: Path, seed: int) -> dict[str, Any]
         history.append(row)
         print(seed, row, test, flush=True)
     return {"way": "plain", "seed": seed, "history": history, "test": test}
+
+
+def learn(run_folder: Path, training: Training, folder: Path) -> dict[str, Any]:
+    """Train the project's way on the same films; test the state that it keeps."""
+    source, run = open_run(str(run_folder)), open_run(str(folder))
+    for file in ("images.npy", "split.csv", "preparation.json"):
+        run.path(file).unlink(missing_ok=True)
+        run.path(file).symlink_to(source.path(file))
+    history = fit(run, training)
+    trained = load_model(run.path("model.safetensors"))
+    test = load_part(run, "test", torch.device("cpu"))
+    logits = infer(trained.cnn, films_of(test), trained.normalisation)
+    return {"seed": training.seed, "history": history.to_dict("records"), "test": outcome(logits, test.targets)}
+
+
+def reached(history: list[dict[str, Any]], f1: float) -> tuple[int, float] | None:
+    """Epoch and seconds until the validation F1 first reached `f1`, or None."""
+    for row in history:
+        if row["val_f1"] >= f1:
+            return row["epoch"], sum(past["seconds"] for past in history[: row["epoch"]])
+    return None
 
 
 if __name__ == "__main__":
