@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = --data "$(DATA)" $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab test lint lock clean
+.PHONY: help install report lab test bench lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,11 @@ lab: .venv/installed  ## JupyterLab on the notebooks
 
 test: .venv/tested lint  ## every test; TBLIB_FILMS=folder with TB_database.zip adds those on real films
 	$(BIN)/python -m pytest
+
+bench: .venv/tested  ## the plain way and this one side by side, into reports/benchmark/; TBLIB_FILMS as for test
+	@mkdir -p reports/benchmark
+	$(BIN)/python -m pytest tests/benchmarks/bench.py -q --benchmark-json=reports/benchmark/benchmark.json --benchmark-disable-gc
+	@$(BIN)/python -m tests.benchmarks.table
 
 lint: .venv/tested  ## ruff and mypy, notebooks included
 	$(BIN)/ruff check .

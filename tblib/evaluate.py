@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
 from tblib.metrics import (
@@ -117,6 +116,8 @@ def fit_calibration(logits: Floats, target: npt.NDArray[np.int64], pos_weight: f
     Where the scores separate validation without an error the loss only falls as the temperature goes
     to 0, and says nothing about test: then it stays at 1, with a note.
     """
+    from scipy.optimize import minimize_scalar  # slow to import, and a prediction fits nothing
+
     shift = float(np.log(pos_weight))
     signed = np.where(target == 1, 1.0, -1.0) * (logits - shift)
     found = minimize_scalar(

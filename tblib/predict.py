@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from tblib import TblibError
 from tblib.evaluate import Calibration
-from tblib.figures import answer_figure, show
 from tblib.film import Film, FilmError, Pixels, open_film, resized
 from tblib.findings import RESEARCH_USE
 from tblib.model import TrainedModel, load_model
@@ -23,6 +21,7 @@ from tblib.train import infer
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
+    from matplotlib.figure import Figure
 
 POINTS = {"0.5": "probability 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
 
@@ -53,6 +52,8 @@ class Answer:
 
     def figure(self) -> Figure:
         """The film as given and as the model sees it, and its score."""
+        from tblib.figures import answer_figure  # the command line draws nothing
+
         return answer_figure(self.film.pixels, self.seen, self.probability, self.threshold, self.verdict)
 
 
@@ -147,6 +148,8 @@ def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) 
         samples: name shown -> bytes of the picture file.
     """
     import ipywidgets as widgets
+
+    from tblib.figures import show
 
     upload = widgets.FileUpload(accept="image/*", multiple=False, description="Upload a film")
     sample = widgets.Dropdown(options=["", *samples], description="or sample", value="")

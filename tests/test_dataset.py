@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tblib.dataset import Augmentation, TBDataset, augment, batches, draws, normalise
+from tblib.dataset import Augmentation, TBDataset, _fits, augment, batches, draws, normalise
 from tblib.prepare import Normalisation
 
 STILL = Augmentation(0, 0, 0, 0)
@@ -44,6 +44,37 @@ def test_a_film_is_its_own_item():
     assert film.shape == (1, 32, 32)
     assert (int(film[0, 0, 0]), float(target)) == (3, 1.0)
     assert len(data(4)) == 4
+
+
+def test_films_are_taken_from_the_mapped_file_and_never_copied_whole(tmp_path):
+    np.save(tmp_path / "images.npy", np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="c")
+    chosen = TBDataset(mapped, np.array([0, 1, 0]), torch.device("cpu"), rows=np.array([5, 1, 3]))
+    assert not chosen.resident
+    films, target = chosen[torch.tensor([2, 0])]
+    assert (films[:, 0, 0, 0].tolist(), target.tolist()) == ([3, 5], [0, 0])
+    assert chosen._films.data_ptr() == mapped.ctypes.data
+
+
+def test_a_device_with_memory_of_its_own_gets_its_films_once():
+    images = np.zeros((6, 32, 32), np.uint8)
+    resident = TBDataset(images, np.zeros(2, np.int64), torch.device("meta"), rows=np.array([4, 2]))
+    assert resident.resident
+    assert [films.shape for films, _ in batches(resident, 2, generator())] == [(2, 1, 32, 32)]
+
+
+def test_films_that_outgrow_the_card_stay_in_main_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 10_000))
+    assert _fits(5_000, torch.device("cuda"))
+    assert not _fits(5_001, torch.device("cuda"))
+    assert _fits(10**12, torch.device("mps"))
+
+
+def test_half_the_side_gives_the_mean_of_four(films):
+    halved = augment(films, STILL, draws(len(films), generator()), side=16)
+    assert halved.shape == (6, 1, 16, 16)
+    expected = torch.nn.functional.avg_pool2d(films.float(), 2)
+    torch.testing.assert_close(halved, expected, atol=0.02, rtol=0)
 
 
 def test_no_augmentation_leaves_the_films_as_they_are(films):

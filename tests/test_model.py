@@ -54,3 +54,8 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
     save_model(path, CNN(64).state_dict(), PREPARATION, {"dropout": 0.1})
     with pytest.raises(ModelError, match="another network"):
         load_model(path)
+
+
+def test_smaller_films_go_through_the_same_head():
+    cnn = CNN(64).eval()
+    assert cnn(torch.zeros(2, 1, 32, 32)).shape == cnn(torch.zeros(2, 1, 64, 64)).shape == (2,)

@@ -8,7 +8,7 @@ import torch
 from tblib import train
 from tblib.model import load_model
 from tblib.run import Run, write_json, write_table
-from tblib.train import CHECKPOINT, Training, TrainingError, fit, imbalance
+from tblib.train import CHECKPOINT, RECIPES, Training, TrainingError, cosine, fit, imbalance, recipe
 
 QUICK = Training(epochs=3, batch_size=8, lr=1e-3, precision="fp32", threads=1)
 
@@ -122,7 +122,7 @@ def test_the_rate_falls_when_the_loss_no_longer_does(tmp_path):
 
 @pytest.mark.parametrize("wrong", [
     {"epochs": 0}, {"lr": 0.0}, {"batch_size": 1}, {"pos_weight": -1.0}, {"dropout": 1.0}, {"factor": 1.0},
-    {"precision": "fp8"}, {"patience": -1}, {"threads": -1},
+    {"precision": "fp8"}, {"patience": -1}, {"threads": -1}, {"schedule": "steps"}, {"small": 1.0}, {"warm_up": -0.1},
 ])  # fmt: skip
 def test_values_that_cannot_be_trained_with_are_named(wrong):
     (name,) = wrong
@@ -136,3 +136,62 @@ def test_a_diverging_training_is_stopped_with_a_sentence(tmp_path):
     with pytest.raises(TrainingError, match="no number in epoch 1"):
         fit(run, QUICK)
     assert not run.path("model.safetensors").exists()
+
+
+def test_a_recipe_is_what_is_not_given():
+    assert recipe("reference", epochs=0, lr=0.0, batch_size=0) == Training()
+    fast = recipe("fast", epochs=0, lr=1e-3, seed=4)
+    assert (fast.epochs, fast.lr, fast.seed) == (RECIPES["fast"]["epochs"], 1e-3, 4)
+    assert recipe("reference", dropout=0.0).dropout == 0
+    with pytest.raises(TrainingError, match="no recipe 'quick'; give reference or fast"):
+        recipe("quick")
+
+
+def test_the_cosine_rises_in_a_line_and_falls_to_0():
+    assert [cosine(done, 0.2) for done in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert cosine(0, 0) == 1
+
+
+def test_the_fast_recipe_learns_too_and_is_resumed_in_the_same_place(tmp_path, monkeypatch):
+    training = recipe("fast", epochs=6, batch_size=8, precision="fp32", threads=1)
+    whole, cut = (prepared(tmp_path / name) for name in ("whole", "cut") if (tmp_path / name).mkdir() is None)
+    expected = fit(whole, training)
+    assert expected["val_f1"].max() == 1.0
+    assert expected["lr"].iloc[-1] < expected["lr"].max() / 4
+    save = train._save_checkpoint
+
+    def save_and_stop(path, state, fingerprint):
+        save(path, state, fingerprint)
+        if len(state.history) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_save_checkpoint", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, training)
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(fit(cut, training).drop(columns="seconds"), expected.drop(columns="seconds"))
+
+
+def test_films_are_trained_at_half_their_side_first(tmp_path, monkeypatch):
+    sides = []
+    augment = train.augment
+
+    def seen(films, by, drawn, side):
+        sides.append(side)
+        return augment(films, by, drawn, side)
+
+    monkeypatch.setattr(train, "augment", seen)
+    fit(prepared(tmp_path), Training(epochs=4, batch_size=28, small=0.5, threads=1, precision="fp32"))
+    assert sides == [16, 16, 32, 32]
+
+
+def test_a_step_never_waits_for_the_device():
+    """On the meta device there are no numbers: whatever asks for one, as a host that waits would, fails."""
+    state = train._begin(Training(), 32, torch.device("meta"))
+    films = torch.empty(4, 1, 32, 32, dtype=torch.uint8, device="meta")
+    drawn, target = torch.empty(5, 4, device="meta"), torch.empty(4, device="meta")
+    inputs = train.normalise(train.augment(films, train.Augmentation(), drawn), train.Normalisation(100, 50))
+    logits = train.step(state, inputs, target, torch.nn.BCEWithLogitsLoss(), "fp32")
+    assert (logits.device.type, logits.shape) == ("meta", (4,))
+    with pytest.raises(RuntimeError, match="meta"):
+        float(logits.sum())
