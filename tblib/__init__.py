@@ -11,6 +11,8 @@ import torch, so the exploratory notebook opens at once.
 
 __version__ = "0.1.0"
 
+RESEARCH_USE = "Research use only: not a medical device, not for diagnosis."
+
 
 class TblibError(Exception):
     """Base of every error tblib raises on purpose; its text is a sentence for a person.

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tblib import TblibError, __version__
+from tblib import RESEARCH_USE, TblibError, __version__
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +58,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from tblib.findings import RESEARCH_USE
     from tblib.predict import PredictionError, open_predictor, predict_files
     from tblib.run import write_table
 

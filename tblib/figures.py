@@ -6,16 +6,15 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import lazy_loader
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tblib.artefacts import TINT_VISIBLE
 from tblib.box import boxes_from_text, widths_from_text
@@ -23,6 +22,8 @@ from tblib.film import Pixels
 from tblib.metrics import ECE_BINS, Floats, wilson
 from tblib.run import Run
 from tblib.survey import SPREAD, Portrait, Shown, marker_kinds
+
+sns = lazy_loader.load("seaborn")  # half a second of imports, which wait for the first figure
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#767676"  # Okabe and Ito's: told apart without red-green vision
 BOXES = {"markers": "#F0E442", "white_rectangles": "#D55E00", "black_boxes": "#56B4E9", "border": "#009E73"}
@@ -374,6 +375,8 @@ def roc_and_precision_recall(test: pd.DataFrame, metrics: dict[str, Any]) -> Fig
     figure, (left, right) = _panels(
         f"ROC curve, AUROC {auroc:.3f}; precision-recall curve, AP {ap:.3f}.", 2, (8.6, 3.6)
     )
+    from sklearn.metrics import precision_recall_curve, roc_curve  # slow to import
+
     false_positive, true_positive, _ = roc_curve(test["target"], test["probability"])
     precision, recall, _ = precision_recall_curve(test["target"], test["probability"])
     left.step(false_positive, true_positive, where="post", color=VERMILION)

@@ -10,7 +10,6 @@ from tblib.metrics import Estimate
 from tblib.shortcuts import FILE_FACTS, RULE
 from tblib.survey import CUES, Portrait, marker_kinds, within_spread
 
-RESEARCH_USE = "Research use only: not a medical device, not for diagnosis."
 LABELS = {  # of figures in tables
     "auroc": "AUROC",
     "average_precision": "average precision",

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tblib import TblibError
+from tblib import RESEARCH_USE, TblibError
 from tblib.evaluate import Calibration
 from tblib.film import Film, FilmError, Pixels, open_film, resized
-from tblib.findings import RESEARCH_USE
 from tblib.model import TrainedModel, load_model
 from tblib.run import Run
 from tblib.train import infer

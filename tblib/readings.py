@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from tblib import TblibError
 from tblib.box import Box, boxes_from_text
@@ -126,6 +125,8 @@ def missed(films: pd.DataFrame, truth: pd.DataFrame, artefacts: Iterable[str]) -
 
 def separation(films: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
     """How well each score of `RANKED` tells treated films from others: AUROC, where both kinds are known."""
+    from sklearn.metrics import roc_auc_score  # slow to import
+
     found = {}
     for column, (cause, sign) in RANKED.items():
         if cause in truth:

@@ -13,7 +13,8 @@ from jinja2 import DictLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
-from tblib.findings import RESEARCH_USE, headline, key_figures
+from tblib import RESEARCH_USE
+from tblib.findings import headline, key_figures
 from tblib.run import STEPS, Run, replacing
 
 FOLDED = """{%- extends 'basic/index.html.j2' -%}

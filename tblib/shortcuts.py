@@ -11,12 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from tblib import TblibError
 from tblib.artefacts import FACT_COLUMNS, carries_colour_cue
@@ -99,6 +93,10 @@ def fact_importance(
 
     Facts that say the same stand in for each other, so that each of them may look unimportant.
     """
+    from sklearn.inspection import (
+        permutation_importance,  # slow to import, here and below, and most look at tables only
+    )
+
     falls = []
     for fit_rows, test_rows in _folds(features, target, group, seed):
         probe = _probe("boosting", seed).fit(features.iloc[fit_rows], target[fit_rows])
@@ -185,6 +183,11 @@ def _file_scores(
 
 
 def _probe(kind: str, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if kind == "boosting":
         return HistGradientBoostingClassifier(min_samples_leaf=LEAF, random_state=seed)
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
@@ -194,6 +197,8 @@ def _folds(
     features: pd.DataFrame, target: npt.NDArray[np.int64], group: npt.NDArray[np.int64], seed: int, most: int = 5
 ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Five folds, or as many as the rarer class has twin groups."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     rarest = min(len(np.unique(group[target == label])) for label in (0, 1))
     if rarest < 2:
         raise ShortcutError("A class has fewer than two films that are not twins; a cross-validated probe needs two.")

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from conftest import grey_film, png
 
+from tblib import RESEARCH_USE
 from tblib.__main__ import main
 from tblib.catalogue import catalogued_database
 from tblib.film import FilmError
 from tblib.model import CNN, save_model
 from tblib.predict import (
-    RESEARCH_USE,
     PredictionError,
     describe,
     open_predictor,
