@@ -38,6 +38,7 @@ class CNN(nn.Module):
         super().__init__()
         widths = (1, *CHANNELS)
         self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip(widths, CHANNELS, strict=False)))
+        self.size = size
         self.side = size // 2 ** len(CHANNELS)  # of the last block's output
         inputs = (CHANNELS[-1] * self.side**2, *HIDDEN)
         layers: list[nn.Module] = []

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.dataset import Augmentation, TBDataset, augment, batches, draws, normalise
-from tblib.model import CHANNELS, CNN, save_model
+from tblib.model import CNN, save_model
 from tblib.prepare import Normalisation, load_images
 from tblib.run import Run, replacing, write_json, write_table
 
@@ -230,7 +230,7 @@ def _epoch(
     loss_of = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(outcome["pos_weight"], device=device))
     generator = torch.Generator().manual_seed(training.seed * STREAM + len(state.history))
     drawn = draws(len(data["train"]), generator).to(device).split(training.batch_size, dim=1)
-    side = state.cnn.side * 2 ** len(CHANNELS) // (2 if len(state.history) < training.small * training.epochs else 1)
+    side = state.cnn.size // (2 if len(state.history) < training.small * training.epochs else 1)
     begun, rate = time.perf_counter(), state.optimiser.param_groups[0]["lr"]
     logits, targets = [], []
     state.cnn.train()
@@ -239,7 +239,7 @@ def _epoch(
             done = (len(state.history) + (number + 0.5) / len(drawn)) / training.epochs
             rate = state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
         inputs = normalise(augment(films, training.augmentation, drawn[number], side), by)
-        logits.append(step(state, inputs, target, loss_of, outcome["precision"]))
+        logits.append(_step(state, inputs, target, loss_of, outcome["precision"]))
         targets.append(target)
         bar.update()
     row = _row("train", torch.cat(logits), torch.cat(targets), loss_of)
@@ -254,7 +254,7 @@ def _epoch(
     bar.set_postfix_str(f"epoch {len(state.history)}: val loss {row['val_loss']:.3f}, F1 {row['val_f1']:.3f}")
 
 
-def step(state: _State, inputs: Tensor, target: Tensor, loss_of: nn.Module, precision: str) -> Tensor:
+def _step(state: _State, inputs: Tensor, target: Tensor, loss_of: nn.Module, precision: str) -> Tensor:
     """One step of the optimiser; float32 (B,) logits of inputs (B, 1, H, W). The host waits for nothing in it."""
     with torch.autocast(inputs.device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         logit: Tensor = state.cnn(inputs)
