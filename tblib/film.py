@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from imagecodecs import PngError, png_decode
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tblib import TblibError
@@ -30,6 +33,9 @@ IMAGE_ENDINGS = (
     ".pgm",
     ".tga",
 )
+PNG = b"\x89PNG\r\n\x1a\n"  # what each PNG file begins with
+PNG_MODES = {b"\x08\x00": "L", b"\x08\x02": "RGB"}  # bit depth and colour type -> Pillow's mode
+PLAIN_CHUNKS = frozenset({b"IHDR", b"IDAT", b"IEND", b"bKGD", b"cHRM", b"gAMA", b"pHYs", b"sBIT", b"sRGB", b"tIME"})
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # more than eight bits a pixel
 
 
@@ -69,6 +75,9 @@ def open_film(content: bytes, name: str) -> Film:
     """
     if not content:
         raise FilmError(f"{name} is empty (0 bytes); copy or download it again.")
+    plain = _plain_png(content)
+    if plain:
+        return plain
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
@@ -87,6 +96,36 @@ def open_film(content: bytes, name: str) -> Film:
         MemoryError,
     ) as error:  # what Pillow's decoders raise
         raise FilmError(f"{name} is damaged and does not decode ({error}); copy or download it again.") from error
+
+
+def _plain_png(content: bytes) -> Film | None:
+    """A whole PNG of 8 bits, grey or red-green-blue, that needs no more than decoding; None for any other file.
+
+    imagecodecs' libpng undoes a PNG's filters in two thirds of the time that Pillow takes, to the same pixels.
+    What it refuses is left to Pillow, so that there is one judge of damaged files.
+    """
+    mode = PNG_MODES.get(content[24:26])
+    if not content.startswith(PNG) or mode is None or not PLAIN_CHUNKS.issuperset(_chunks(content)):
+        return None
+    width, height = struct.unpack_from(">II", content, 16)
+    if width * height > MAX_PIXELS:
+        return None
+    try:
+        return Film(mode, png_decode(content))
+    except PngError:
+        return None
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    """The kind of each chunk of a PNG file up to its end; an empty one where it is cut off before."""
+    place = len(PNG)
+    while place + 12 <= len(content):
+        kind = content[place + 4 : place + 8]
+        yield kind
+        if kind == b"IEND":
+            return
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    yield b""
 
 
 def resized(grey: Pixels, size: int) -> Pixels:

@@ -105,7 +105,7 @@ class Training:
 
 RECIPES: dict[str, dict[str, Any]] = {
     "reference": {},
-    "fast": {"epochs": 8, "lr": 6e-4, "batch_size": 16, "schedule": "cosine", "small": 0.6, "warm_up": 0.2},
+    "fast": {"epochs": 6, "lr": 4e-4, "batch_size": 16, "schedule": "cosine", "small": 0.5, "warm_up": 0.1},
 }
 
 

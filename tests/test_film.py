@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tblib.catalogue import open_database
 from tblib.film import FilmError, open_film, resized
 
 
@@ -125,3 +126,55 @@ def test_resizing_keeps_the_mean_and_does_not_touch_a_film_of_that_size():
 def test_films_that_are_not_square_or_tiny_are_resized():
     assert resized(np.full((3, 700), 80, np.uint8), 32).shape == (32, 32)
     assert set(resized(np.full((1, 1), 80, np.uint8), 32).ravel()) == {80}
+
+
+def filtered(pixels: np.ndarray) -> bytes:
+    """A PNG with a filter of its own on each row: none, sub, up, average and Paeth in turn."""
+    rows, above = [], np.zeros(pixels.shape[1:], int)
+    for number, row in enumerate(pixels.astype(int)):
+        left, corner = np.zeros_like(row), np.zeros_like(row)
+        left[1:], corner[1:] = row[:-1], above[:-1]
+        near = np.abs(np.stack([above - corner, left - corner, left + above - 2 * corner]))
+        paeth = np.choose(near.argmin(axis=0), [left, above, corner])
+        guess = (0 * row, left, above, (left + above) // 2, paeth)[number % 5]
+        rows.append(bytes([number % 5]) + ((row - guess) % 256).astype(np.uint8).tobytes())
+        above = row
+    height, width = pixels.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b"")]
+    framed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("shape", [(11, 7), (11, 7, 3)])
+def test_every_filter_of_a_png_is_undone(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    film = open_film(filtered(pixels), "a.png")
+    assert film.mode == ("RGB" if len(shape) == 3 else "L")
+    np.testing.assert_array_equal(film.pixels, pixels)
+
+
+def test_a_png_that_is_cut_off_or_altered_anywhere_is_read_or_refused_as_pillow_does():
+    whole = filtered(np.random.default_rng(1).integers(0, 256, (9, 8, 3), dtype=np.uint8))
+    for cut in range(1, len(whole) - 30, 7):  # Pillow lets the last bytes, of checksums, be missing
+        with pytest.raises(FilmError, match=r"a\.png"):
+            open_film(whole[:cut], "a.png")
+    for place in range(8, len(whole)):
+        altered = whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :]
+        try:
+            with Image.open(io.BytesIO(altered)) as image:
+                expected = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
+        except (OSError, SyntaxError, ValueError):
+            continue  # open_film may be the stricter or the more lenient one about what nobody can show
+        try:
+            np.testing.assert_array_equal(open_film(altered, "a.png").pixels, expected)
+        except FilmError:
+            continue
+
+
+def test_real_films_decode_to_what_pillow_makes_of_them(films):
+    database = open_database(films / "TB_database.zip")
+    for file in list(database.labels)[::40]:
+        content = database.read(file)
+        with Image.open(io.BytesIO(content)) as image:
+            np.testing.assert_array_equal(open_film(content, file).pixels, np.asarray(image))
