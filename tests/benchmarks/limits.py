@@ -1,0 +1,137 @@
+"""Where the time goes, beside what the machine can do at most: ``python -m tests.benchmarks.limits``.
+
+Everything is measured in this one process: the inflating of the films' zlib streams, the largest product of
+matrices, and the steps of the project's own preparation and training.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from tblib.catalogue import open_database
+from tblib.dataset import Augmentation, augment, draws, normalise
+from tblib.film import open_film, resized
+from tblib.model import CNN
+from tblib.prepare import Normalisation
+from tblib.run import ROOT, write_json
+from tblib.train import keep_freed_memory, pick_precision
+
+FOLDER = ROOT / "reports" / "benchmark"
+BATCH, SIZE, FILMS = 32, 128, 120
+
+
+def each(items: Sequence[Any], work: Callable[[Any], Any]) -> tuple[float, list[Any]]:
+    """Milliseconds an item, the best of three rounds on one thread, and what the work gave."""
+    best, made = float("inf"), []
+    for _ in range(3):
+        begun = time.perf_counter()
+        made = [work(item) for item in items]
+        best = min(best, (time.perf_counter() - begun) / len(items) * 1e3)
+    return best, made
+
+
+def stream(content: bytes) -> bytes:
+    """The zlib stream of a PNG."""
+    place, parts = 8, []
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] == b"IDAT":
+            parts.append(content[place + 8 : place + 8 + length])
+        place += 12 + length
+    return b"".join(parts)
+
+
+def preparation(path: Path) -> dict[str, float]:
+    """Milliseconds a film of each part of its preparation, on one thread."""
+    database = open_database(path)
+    files = list(database.labels)[:: max(1, len(database.labels) // FILMS)]
+    read, contents = each(files, database.read)
+    inflate, _ = each([stream(content) for content in contents], zlib.decompress)
+    decode, films = each(contents, lambda content: open_film(content, "film"))
+    grey, greys = each(films, lambda film: film.grey)
+    resize, _ = each(greys, lambda pixels: resized(pixels, SIZE))
+    return {
+        "read from the zip": read,
+        "decode the PNG": decode,
+        "of which inflating, by zlib": inflate,
+        "to grey": grey,
+        "resize": resize,
+    }
+
+
+def peak(precision: torch.dtype) -> float:
+    """GFLOP/s of the product of two square matrices, the best of five."""
+    side = 2048
+    one = torch.randn(side, side).to(precision)
+    milliseconds = min(each([one], lambda matrix: matrix @ matrix)[0] for _ in range(5))
+    return 2 * side**3 / milliseconds / 1e6
+
+
+def training() -> dict[str, Any]:
+    """Films a second, GFLOP/s and the operators that take most time in training steps, and of inference."""
+    keep_freed_memory()
+    bf16 = pick_precision("auto", torch.device("cpu")) == "bf16"
+    cnn = CNN(SIZE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser, drawn = torch.optim.Adam(cnn.parameters()), draws(BATCH, torch.Generator().manual_seed(0))
+    films = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (BATCH, 1, SIZE, SIZE), dtype=np.uint8))
+    targets, by = torch.zeros(BATCH), Normalisation(128, 64)
+
+    def step(_: int) -> None:
+        """One step with its augmentation."""
+        inputs = normalise(augment(films, Augmentation(), drawn), by)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = cnn(inputs)
+        torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), targets).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    step(0)
+    milliseconds, _ = each(range(4), step)
+    with FlopCounterMode(display=False) as counter:
+        step(0)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step(0)
+    events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    cnn.eval()
+    with torch.inference_mode(), FlopCounterMode(display=False) as forward:
+        cnn(normalise(films, by))
+    with torch.inference_mode():
+        inferring, _ = each(range(4), lambda _: cnn(normalise(films, by)))
+    return {
+        "precision": "bf16" if bf16 else "fp32",
+        "films_per_second": BATCH / milliseconds * 1e3,
+        "gflops": counter.get_total_flops() / milliseconds / 1e6,
+        "inference_films_per_second": BATCH / inferring * 1e3,
+        "inference_gflops": forward.get_total_flops() / inferring / 1e6,
+        "operators": {event.key: event.self_cpu_time_total / total for event in events[:8]},
+    }
+
+
+def main() -> None:
+    """Measure and write ``reports/benchmark/limits.json``."""
+    torch.set_num_threads(torch.get_num_threads())
+    films = os.environ.get("TBLIB_FILMS", "")
+    path = Path(films) / "TB_database.zip" if films else FOLDER / "SYNTHETIC.zip"
+    content = {
+        "cores": os.cpu_count(),
+        "preparation": preparation(path),
+        "peak_fp32": peak(torch.float32),
+        "peak_bf16": peak(torch.bfloat16),
+        "training": training(),
+    }
+    write_json(FOLDER / "limits.json", content)
+
+
+if __name__ == "__main__":
+    main()

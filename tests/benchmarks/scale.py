@@ -1,0 +1,111 @@
+"""Memory and time of preparation and training as the database grows, each in a process of its own.
+
+``python -m tests.benchmarks.scale`` prepares 1,000, 10,000 and 100,000 SYNTHETIC films of 128 × 128 and fetches and
+augments every one of their training films once, shuffled, as an epoch does. The network, whose time a film does
+not depend on their number, takes one of `EACH` batches, and its share of the time is scaled up by that number.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from tblib.catalogue import open_database
+from tblib.dataset import Augmentation, augment, batches, draws, normalise
+from tblib.model import CNN
+from tblib.prepare import Normalisation, prepare
+from tblib.run import ROOT, open_run, write_json, write_table
+from tblib.train import keep_freed_memory, load_part, pick_precision
+
+FOLDER = ROOT / "reports" / "benchmark"
+COUNTS = (1_000, 10_000, 100_000)
+SIZE, BATCH, EACH = 128, 32, 50
+KINDS = 64  # different pictures, each stored under many names
+
+
+def write_films(path: Path, count: int) -> pd.DataFrame:
+    """Write a zip of SYNTHETIC noise films; return the catalogue that a preparation needs of them."""
+    rng = np.random.default_rng(0)
+    contents = []
+    for _ in range(KINDS):
+        coarse = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
+        buffer = io.BytesIO()
+        coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(buffer, "PNG")
+        contents.append(buffer.getvalue())
+    names = [f"SYNTHETIC/{'Tuberculosis' if i % 6 == 0 else 'Normal'}/{i:06}.png" for i in range(count)]
+    with zipfile.ZipFile(path, "w") as file:
+        for i, name in enumerate(names):
+            file.writestr(name, contents[i % KINDS])
+    labels = [name.split("/")[1] for name in names]
+    return pd.DataFrame({"file": names, "label": labels, "problem": "", "twin_group": range(count)})
+
+
+def peak() -> float:
+    """Most memory this process has held so far in GB, mapped pages counted."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def measure(folder: Path, step: str) -> dict[str, float]:
+    """Seconds and peak memory of one step of the run in `folder`."""
+    run = open_run(str(folder))
+    begun = time.perf_counter()
+    if step == "preparation":
+        prepare(run, open_database(folder / "films.zip"), SIZE, 0)
+        return {"seconds": time.perf_counter() - begun, "gb": peak()}
+    keep_freed_memory()
+    data, precision = load_part(run, "train", torch.device("cpu")), pick_precision("auto", torch.device("cpu"))
+    cnn, generator = CNN(SIZE).to(memory_format=torch.channels_last), torch.Generator().manual_seed(0)  # type: ignore[call-overload]
+    optimiser, drawn = torch.optim.Adam(cnn.parameters()), draws(len(data), generator).split(BATCH, dim=1)
+    in_network = 0.0
+    for number, (films, targets) in enumerate(batches(data, BATCH, generator)):
+        inputs = normalise(augment(films, Augmentation(), drawn[number]), Normalisation(128, 64))
+        if number % EACH == 0:
+            begun_step = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                logits = cnn(inputs)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), targets).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            in_network += time.perf_counter() - begun_step
+    steps = len(drawn)
+    data_seconds = time.perf_counter() - begun - in_network
+    return {
+        "seconds": data_seconds + in_network * steps / len(range(0, steps, EACH)),
+        "data": data_seconds,
+        "gb": peak(),
+    }
+
+
+def main() -> None:
+    """Measure every number of films and write ``reports/benchmark/scale.json``."""
+    rows: list[dict[str, Any]] = []
+    for count in COUNTS:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as name:
+            folder = Path(name)
+            write_table(folder / "catalogue.csv", write_films(folder / "films.zip", count))
+            for step in ("preparation", "training"):
+                command = [sys.executable, "-m", "tests.benchmarks.scale", str(folder), step]
+                done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+                rows.append({"films": count, "step": step} | json.loads(done.stdout.splitlines()[-1]))
+                print(rows[-1], flush=True)
+    write_json(FOLDER / "scale.json", {"rows": rows})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2])))
+    else:
+        main()
