@@ -105,19 +105,30 @@ class Training:
 
 RECIPES: dict[str, dict[str, Any]] = {
     "reference": {},
-    "fast": {"epochs": 6, "lr": 4e-4, "batch_size": 16, "schedule": "cosine", "small": 0.5, "warm_up": 0.1},
+    "fast": {
+        "epochs": 6,
+        "lr": 4e-4,
+        "batch_size": 16,
+        "dropout": 0.0,  # six epochs are too few to learn by heart
+        "schedule": "cosine",
+        "small": 0.5,
+        "warm_up": 0.1,
+    },
 }
 
 
 def recipe(name: str, **given: Any) -> Training:
-    """The training of a named recipe; what is `given` wins over it, but for an `epochs`, `lr` or `batch_size` of 0.
+    """The training of a named recipe; what is `given` wins over it.
+
+    An `epochs`, `lr` or `batch_size` of 0 and a `dropout` of -1 stand for the recipe's own.
 
     Raises:
         TrainingError: there is no such recipe, or a value is out of its range.
     """
     if name not in RECIPES:
         raise TrainingError(f"There is no recipe {name!r}; give {' or '.join(RECIPES)}.")
-    own = {key: value for key, value in given.items() if value or key not in ("epochs", "lr", "batch_size")}
+    absent = {"epochs": 0, "lr": 0, "batch_size": 0, "dropout": -1}
+    own = {key: value for key, value in given.items() if key not in absent or value != absent[key]}
     return Training(**(RECIPES[name] | own))
 
 

@@ -140,10 +140,11 @@ def test_a_diverging_training_is_stopped_with_a_sentence(tmp_path):
 
 
 def test_a_recipe_is_what_is_not_given():
-    assert recipe("reference", epochs=0, lr=0.0, batch_size=0) == Training()
+    assert recipe("reference", epochs=0, lr=0.0, batch_size=0, dropout=-1.0) == Training()
     fast = recipe("fast", epochs=0, lr=1e-3, seed=4)
     assert (fast.epochs, fast.lr, fast.seed) == (RECIPES["fast"]["epochs"], 1e-3, 4)
     assert recipe("reference", dropout=0.0).dropout == 0
+    assert (recipe("fast", dropout=-1.0).dropout, recipe("fast", dropout=0.3).dropout) == (0, 0.3)
     with pytest.raises(TrainingError, match="no recipe 'quick'; give reference or fast"):
         recipe("quick")
 

@@ -19,6 +19,7 @@ from tblib.catalogue import Database, build_catalogue, open_database, save_catal
 from tblib.phantom import write_demo
 from tblib.predict import open_predictor
 from tblib.prepare import prepare
+from tblib.report import build_report
 from tblib.run import ROOT, Run, open_run, write_table
 from tblib.train import Training, films_of, fit, infer, load_part
 from tests.benchmarks import plain
@@ -66,6 +67,12 @@ def small(catalogued, tmp_path_factory) -> Run:
         run.path(file).symlink_to(catalogued.path(file))
     write_table(run.path("split.csv"), smaller(catalogued))
     return run
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Path:
+    """Where the whole demo is run."""
+    return tmp_path_factory.mktemp("demo") / "demo"
 
 
 def smaller(run: Run):
@@ -147,3 +154,14 @@ def test_importing_what_the_eda_needs(benchmark):
     code = "from tblib import catalogue, figures, findings, readings, run, survey"
     command = [sys.executable, "-c", code]
     timed(benchmark, "imports of 01_eda", 1, 5, lambda: subprocess.run(command, cwd=ROOT, check=True))
+
+
+def test_the_whole_demo(benchmark, demo):
+    command = [sys.executable, "-m", "tblib", "run", "--data", "demo", "--name", str(demo)]
+    timed(benchmark, "all notebooks of the demo", 1, 1, lambda: subprocess.run(command, cwd=ROOT, check=True))
+
+
+def test_the_report(benchmark, demo):
+    run = open_run(str(demo))
+    record = run.facts("run.json")
+    timed(benchmark, "the report", 1, 5, lambda: build_report(run, record))

@@ -6,6 +6,7 @@ on the prepared run ``reports/benchmark/real``, and writes ``reports/benchmark/l
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ WAYS = {  # of the project; each of the later ones is the fast recipe with one t
     "fast-plateau": recipe("fast", schedule="plateau"),
     "fast-batch-32": recipe("fast", batch_size=32),
     "fast-fp32": recipe("fast", precision="fp32"),
-    "fast-no-dropout": recipe("fast", dropout=0.0),  # a trick not taken
+    "fast-dropout": recipe("fast", dropout=0.3),
 }
 
 
@@ -70,6 +71,77 @@ def reached(history: list[dict[str, Any]], f1: float) -> tuple[int, float] | Non
         if row["val_f1"] >= f1:
             return row["epoch"], sum(past["seconds"] for past in history[: row["epoch"]])
     return None
+
+
+def results(way: str) -> list[dict[str, Any]]:
+    """What has been trained of one way, by seed."""
+    files = sorted((FOLDER / "learning").glob(f"{way}-[0-9].json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def times_to_result() -> list[tuple[int, float, float, float | None]]:
+    """Of each of three seeds: plain way's best validation F1, its seconds until then, the fast recipe's, if ever."""
+    rows = []
+    for plainly, fast in zip(results("plain")[:3], results("fast")[:3], strict=False):
+        best = max(row["val_f1"] for row in plainly["history"])
+        there = reached(plainly["history"], best)
+        ours = reached(fast["history"], best)
+        assert there  # the best of a history is reached in it
+        rows.append((plainly["seed"], best, there[1], ours[1] if ours else None))
+    return rows
+
+
+def equals_the_plain_way(way: str) -> list[tuple[str, float, float, float, bool]]:
+    """For AUROC and F1: the way's mean, the plain way's mean and spread (max − min) over seeds, and whether it holds.
+
+    The reference recipe may differ by no more than the spread, the fast one be lower by no more than it.
+    """
+    rows = []
+    for name in ("auroc", "f1"):
+        own, other = ([result["test"][name] for result in results(each)] for each in (way, "plain"))
+        mean, spread = sum(other) / len(other), max(other) - min(other)
+        off = sum(own) / len(own) - mean
+        rows.append((name, mean + off, mean, spread, off >= -spread and (way == "fast" or off <= spread)))
+    return rows
+
+
+def tables() -> str:
+    """Markdown: test figures of each way, time to result, and what each trick brings."""
+    if not results("plain") or not results("fast") or not results("reference"):
+        return "The learning study has not been run here: `python -m tests.benchmarks.learning plain 0`, and so on.\n"
+    lines = ["| way | seeds | AUROC, mean (least … most) | F1, mean (least … most) |", "|---|---|---|---|"]
+    for way in ("plain", "reference", "fast"):
+        tests = [result["test"] for result in results(way)]
+        lines.append(f"| {way} | {len(tests)} | {_range(tests, 'auroc')} | {_range(tests, 'f1')} |")
+    lines += ["", "| recipe | | mean | plain way | its spread | |", "|---|---|---|---|---|---|"]
+    for way in ("reference", "fast"):
+        for name, own, other, spread, holds in equals_the_plain_way(way):
+            verdict = "" if holds else "falls short"
+            lines.append(f"| {way} | {name} | {own:.4f} | {other:.4f} | {spread:.4f} | {verdict} |")
+    lines += ["", "| seed | plain way's best validation F1 | plain way, s | fast, s | ratio |", "|---|---|---|---|---|"]
+    for seed, best, plainly, fast in times_to_result():
+        own = f"{fast:.0f} | {plainly / fast:.1f}" if fast else "not reached | "
+        lines.append(f"| {seed} | {best:.3f} | {plainly:.0f} | {own} |")
+    lines += [
+        "",
+        "| recipe | seeds | whole training, s | best validation F1, mean | test AUROC, mean |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_trick(way, results(way)) for way in ("plain", *WAYS) if results(way)]
+    return "\n".join(lines) + "\n"
+
+
+def _range(tests: list[dict[str, float]], name: str) -> str:
+    values = [test[name] for test in tests]
+    return f"{sum(values) / len(values):.4f} ({min(values):.4f} … {max(values):.4f})"
+
+
+def _trick(way: str, trained: list[dict[str, Any]]) -> str:
+    count = len(trained)
+    seconds = sum(row["seconds"] for result in trained for row in result["history"]) / count
+    best = sum(max(row["val_f1"] for row in result["history"]) for result in trained) / count
+    auroc = sum(result["test"]["auroc"] for result in trained) / count
+    return f"| {way} | {count} | {seconds:.0f} | {best:.3f} | {auroc:.4f} |"
 
 
 if __name__ == "__main__":

@@ -118,9 +118,33 @@ def training() -> dict[str, Any]:
     }
 
 
+def table(content: dict[str, Any]) -> str:
+    """Markdown: a film's preparation by part, arithmetic beside its peak, and the operators of a training step."""
+    prepared, trained = content["preparation"], content["training"]
+    lines = ["| preparing one film, one thread | ms |", "|---|---|"]
+    lines += [f"| {name} | {milliseconds:.2f} |" for name, milliseconds in prepared.items()]
+    lines += ["", "| arithmetic | GFLOP/s | of the peak |", "|---|---|---|"]
+    peaks = {"fp32": content["peak_fp32"], "bf16": content["peak_bf16"]}
+    lines += [f"| product of two matrices, {name} | {peak:.0f} | |" for name, peak in peaks.items()]
+    for name, own, precision in (
+        ("a training step", trained["gflops"], trained["precision"]),
+        ("inference", trained["inference_gflops"], "fp32"),
+    ):
+        lines.append(f"| {name}, {precision} | {own:.0f} | {own / peaks[precision]:.0%} |")
+    lines += ["", "| operator of a training step | share of its time |", "|---|---|"]
+    lines += [f"| `{name}` | {share:.0%} |" for name, share in trained["operators"].items()]
+    slowest, share = max(trained["operators"].items(), key=lambda item: item[1])
+    whole = sum(milliseconds for name, milliseconds in prepared.items() if not name.startswith("of which"))
+    lines += [
+        "",
+        f"The bottleneck that is left in training is `{slowest}` ({share:.0%}); in preparation, decoding the PNG",
+    ]
+    lines[-1] += f" ({prepared['decode the PNG'] / whole:.0%})."
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure and write ``reports/benchmark/limits.json``."""
-    torch.set_num_threads(torch.get_num_threads())
     films = os.environ.get("TBLIB_FILMS", "")
     path = Path(films) / "TB_database.zip" if films else FOLDER / "SYNTHETIC.zip"
     content = {

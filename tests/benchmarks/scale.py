@@ -89,6 +89,18 @@ def measure(folder: Path, step: str) -> dict[str, float]:
     }
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: seconds, milliseconds a film and peak memory of each step and number of films."""
+    lines = ["| SYNTHETIC films | step | seconds | ms a film | peak memory, GB | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        verdict = "" if row["gb"] < 3 else "falls short"
+        each = row["seconds"] / row["films"] * 1e3
+        lines.append(
+            f"| {row['films']:,} | {row['step']} | {row['seconds']:.1f} | {each:.2f} | {row['gb']:.2f} | {verdict} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure every number of films and write ``reports/benchmark/scale.json``."""
     rows: list[dict[str, Any]] = []
