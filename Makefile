@@ -26,6 +26,7 @@ test: .venv/tested lint  ## every test; TBLIB_FILMS=folder with TB_database.zip 
 bench: .venv/tested  ## the plain way and this one side by side, into reports/benchmark/; TBLIB_FILMS as for test
 	@mkdir -p reports/benchmark
 	$(BIN)/python -m pytest tests/benchmarks/bench.py -q --benchmark-json=reports/benchmark/benchmark.json --benchmark-disable-gc
+	$(BIN)/python -m tests.benchmarks.limits
 	@$(BIN)/python -m tests.benchmarks.table
 
 lint: .venv/tested  ## ruff and mypy, notebooks included

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 
 from tblib.run import ROOT, STEPS
+from tblib.train import recipe
 from tblib.workflow import schema
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -58,7 +59,9 @@ def test_defaults_have_their_declared_types(step):
 
 def test_the_full_studys_defaults_are_those_of_the_protocol():
     training = {name: default for name, (_, default, _) in schema(STEPS[2]).items()}
-    assert (training["epochs"], training["lr"], training["batch_size"]) == (20, 0.0003, 32)
+    names = ("epochs", "lr", "batch_size", "dropout")
+    chosen = recipe(training["recipe"], **{name: training[name] for name in names})
+    assert [getattr(chosen, name) for name in names] == [20, 0.0003, 32, 0.3]
     assert schema(STEPS[1])["size"][1] == 128
 
 
