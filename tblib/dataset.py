@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,31 +51,39 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         rows: npt.NDArray[np.int64] | None = None,
     ) -> None:
         """Take the films at `rows` int64 (N,), by default all, of images uint8 (M, H, W); targets are (N,)."""
-        chosen = np.arange(len(images)) if rows is None else rows
+        chosen = np.arange(len(images)) if rows is None else np.array(rows, dtype=np.int64)
         self.device = device
         self.targets = torch.from_numpy(np.array(targets)).to(device, torch.float32)  # (N,)
-        self._films = torch.from_numpy(images).unsqueeze(1)  # (M, 1, H, W), not copied
-        self._rows = torch.from_numpy(np.array(chosen, dtype=np.int64))  # (N,)
+        self._images, self._chosen = images, torch.from_numpy(chosen)  # not copied; (N,)
         self.resident = device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
-        if self.resident:
-            self._films = self._films[self._rows].to(device)
-            self._rows = torch.arange(len(chosen), device=device)
+        self._films = self._fetch(self._chosen).to(device) if self.resident else None
 
     def __len__(self) -> int:
         """Number of films."""
-        return len(self._rows)
+        return len(self._chosen)
 
     def __getitem__(self, rows: int | Tensor) -> tuple[Tensor, Tensor]:
         """Films uint8 and targets float32 at `rows`: one number, or int64 (B,) for a batch."""
-        films = self._films[self._rows[rows]]
-        if self.device.type == "cuda" and not self.resident:
-            films = films.pin_memory().to(self.device, non_blocking=True)  # the card computes on meanwhile
-        return films.to(self.device), self.targets[rows]
+        films = self._move(self._fetch(self._chosen[rows])) if self._films is None else self._films[rows]
+        return films, self.targets[rows if isinstance(rows, int) else self._move(rows)]
 
     def order(self, generator: torch.Generator | None = None) -> Tensor:
         """Int64 (N,) where the films lie: the numbers of the films, shuffled where a CPU `generator` is given."""
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        return order.to(self._rows.device)
+        return order if self._films is None else order.to(self.device)
+
+    def _fetch(self, rows: Tensor) -> Tensor:
+        """Films uint8 (B, 1, H, W) at `rows` of the images; the pages of a mapped file are given back."""
+        films = np.take(self._images, rows.numpy(), axis=0)
+        mapped = self._images.base if getattr(self._images, "mode", None) == "r" else None
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has not
+            mapped.madvise(mmap.MADV_DONTNEED)  # or every page read would count as this process's memory
+        return torch.from_numpy(films).unsqueeze(-3)
+
+    def _move(self, host: Tensor) -> Tensor:
+        """To the device; a card computes on meanwhile."""
+        held = host.pin_memory() if self.device.type == "cuda" and host.device.type == "cpu" else host
+        return held.to(self.device, non_blocking=True)
 
 
 def _fits(size: int, device: torch.device) -> bool:

@@ -144,6 +144,6 @@ def prepare(run: Run, database: Database, size: int, seed: int) -> dict[str, Any
 
 
 def load_images(run: Run) -> Pixels:
-    """The run's images, uint8 (N, size, size), mapped from disk rather than read; the file is safe from writes."""
-    images: Pixels = np.load(run.need("images.npy"), mmap_mode="c")  # as "r", but PyTorch takes it without a copy
+    """The run's images, uint8 (N, size, size), mapped from disk rather than read, and safe from writes."""
+    images: Pixels = np.load(run.need("images.npy"), mmap_mode="r")
     return images

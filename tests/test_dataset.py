@@ -1,5 +1,8 @@
 """Batches and augmentation: by whole batches, by the seed, never flipped."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -48,12 +51,39 @@ def test_a_film_is_its_own_item():
 
 def test_films_are_taken_from_the_mapped_file_and_never_copied_whole(tmp_path):
     np.save(tmp_path / "images.npy", np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8))
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="c")
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     chosen = TBDataset(mapped, np.array([0, 1, 0]), torch.device("cpu"), rows=np.array([5, 1, 3]))
     assert not chosen.resident
     films, target = chosen[torch.tensor([2, 0])]
     assert (films[:, 0, 0, 0].tolist(), target.tolist()) == ([3, 5], [0, 0])
-    assert chosen._films.data_ptr() == mapped.ctypes.data
+    assert chosen._images is mapped
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the process's memory from /proc")
+def test_the_pages_of_a_mapped_file_are_given_back(tmp_path):
+    shape, every = (2000, 128, 128), torch.arange(2000)
+    np.lib.format.open_memmap(tmp_path / "images.npy", mode="w+", dtype=np.uint8, shape=shape)[:] = 7
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    data, before = TBDataset(mapped, np.zeros(2000, np.int64), torch.device("cpu")), mapped_bytes()
+    for rows in every.split(50):
+        assert int(data[rows][0].min()) == 7
+    assert mapped_bytes() - before < mapped.nbytes / 10
+    assert int(mapped.sum()) == 7 * mapped.size
+    assert mapped_bytes() - before > mapped.nbytes / 2  # so the measure can see them
+
+
+def test_a_film_changed_in_memory_is_fetched_as_changed(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((3, 32, 32), np.uint8))
+    own = np.load(tmp_path / "images.npy", mmap_mode="c")
+    own[1] = 9
+    data = TBDataset(own, np.zeros(3, np.int64), torch.device("cpu"))
+    assert [int(data[1][0].max()) for _ in range(2)] == [9, 9]
+
+
+def mapped_bytes() -> int:
+    """Bytes of files mapped into this process's memory."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssFile"))
 
 
 def test_a_device_with_memory_of_its_own_gets_its_films_once():
