@@ -7,10 +7,10 @@ ARGS ?=
 RUN_OPTIONS = --data "$(DATA)" $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab test bench lint lock clean
+.PHONY: help install report lab test bench bench-long lint lock clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: .venv/installed  ## make .venv and install the project and what it needs
 
@@ -28,6 +28,11 @@ bench: .venv/tested  ## the plain way and this one side by side, into reports/be
 	$(BIN)/python -m pytest tests/benchmarks/bench.py -q --benchmark-json=reports/benchmark/benchmark.json --benchmark-disable-gc
 	$(BIN)/python -m tests.benchmarks.limits
 	@$(BIN)/python -m tests.benchmarks.table
+
+bench-long: .venv/tested  ## what takes 90 minutes once, and make bench then shows: learning over seeds, memory and time as films grow
+	@mkdir -p reports/benchmark
+	$(BIN)/python -m tests.benchmarks.learning
+	$(BIN)/python -m tests.benchmarks.scale
 
 lint: .venv/tested  ## ruff and mypy, notebooks included
 	$(BIN)/ruff check .

@@ -329,7 +329,8 @@ def split_parts(split: pd.DataFrame) -> Figure:
 def training_curves(history: pd.DataFrame) -> Figure:
     """Loss, accuracy, F1 and learning rate by epoch, the kept epoch marked."""
     best = history.loc[history["val_loss"].idxmin()]
-    alt = f"Training over {len(history)} epochs; kept: epoch {best['epoch']:.0f}, validation F1 {best['val_f1']:.3f}."
+    last, kept = history["epoch"].iloc[-1], best["epoch"]
+    alt = f"Training over {last:g} epochs; kept: epoch {kept:g}, validation F1 {best['val_f1']:.3f}."
     figure, axes = _panels(alt, 4, (10.0, 2.6))
     for ax, name in zip(axes, ("loss", "accuracy", "f1"), strict=False):
         for part, colour, style in (("train", GREY, "--"), ("val", VERMILION, "-")):

@@ -296,10 +296,10 @@ def training(outcome: dict[str, Any], history: pd.DataFrame) -> str:
     kept = history.loc[history["epoch"] == outcome["best_epoch"]].iloc[0]
     falls = int((history["lr"].diff() < 0).sum())
     return (
-        f"Epoch {outcome['best_epoch']} of {len(history)} is kept: validation loss {kept['val_loss']:.4f}, accuracy "
-        f"{percent(kept['val_accuracy'])}, F1 {kept['val_f1']:.3f}. The learning rate fell {falls} time(s). Positive "
-        f"films weigh {outcome['pos_weight']:.2f}. Trained on {outcome['device']} in {outcome['precision']} with "
-        f"{outcome['threads']} thread(s), {outcome['films_per_second']:.0f} films a second."
+        f"Epoch {outcome['best_epoch']:g} of {outcome['epochs']} is kept: validation loss {kept['val_loss']:.4f}, "
+        f"accuracy {percent(kept['val_accuracy'])}, F1 {kept['val_f1']:.3f}. The learning rate fell {falls} time(s). "
+        f"Positive films weigh {outcome['pos_weight']:.2f}. Trained on {outcome['device']} in {outcome['precision']} "
+        f"with {outcome['threads']} thread(s), {outcome['films_per_second']:.0f} films a second."
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -167,9 +168,8 @@ def open_run(name: str) -> Run:
     folder = run_folder(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "writable") as part:
-            part.touch()
-        (folder / "writable").unlink()
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise RunError(
             f"The run folder {folder} cannot be written to ({error.strerror or error}); "

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tblib.prepare import Normalisation, load_images
 from tblib.run import Run, replacing, write_json, write_table
 
 CHECKPOINT = "training.checkpoint"  # in the run folder while a training is under way
+SAVE_EVERY = 5.0  # seconds of training between checkpoints, which take 90 MB
 STREAM = 1_000_003  # a prime: seed × STREAM + epoch gives each epoch of each seed random numbers of its own
 
 
@@ -47,7 +49,7 @@ class Training:
         batch_size: films a step.
         pos_weight: weight of a positive film in the loss; 0 takes negatives / positives of the training part.
         dropout: share of hidden units dropped in the fully connected layers.
-        patience: epochs without a better validation loss before the rate is multiplied by `factor`.
+        patience: validations without a better loss before the rate is multiplied by `factor`.
         factor: see `patience`.
         augmentation: see `tblib.dataset.Augmentation`.
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the device computes in it.
@@ -56,6 +58,7 @@ class Training:
         schedule: ``plateau``, see `patience`; or ``cosine``: the rate rises to `lr` over `warm_up`, then falls to 0.
         small: share of the epochs, the first ones, in which films are trained at half their side.
         warm_up: share of the steps in which the rate rises.
+        looks: validations in an epoch of whole films, one a step at most; epochs of smaller films have one.
     """
 
     epochs: int = 20
@@ -72,6 +75,7 @@ class Training:
     schedule: str = "plateau"
     small: float = 0.0
     warm_up: float = 0.0
+    looks: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with, in a sentence.
@@ -97,6 +101,7 @@ class Training:
             (self.schedule not in ("plateau", "cosine"), f"schedule is {self.schedule!r}; give plateau or cosine"),
             (not 0 <= self.small < 1, f"small is {self.small}; give 0 or more, below 1"),
             (not 0 <= self.warm_up < 1, f"warm_up is {self.warm_up}; give 0 or more, below 1"),
+            (self.looks < 1, f"looks is {self.looks}; give 1 or more"),
         ]
         sentences = [sentence for is_wrong, sentence in wrong if is_wrong]
         if sentences:
@@ -132,15 +137,38 @@ def recipe(name: str, **given: Any) -> Training:
     return Training(**(RECIPES[name] | own))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What is trained between two validations.
+
+    Attributes:
+        epoch: from 0.
+        steps: of the epoch.
+        of: how many steps the epoch has.
+        small: whether films are trained at half their side.
+    """
+
+    epoch: int
+    steps: range
+    of: int
+    small: bool
+
+    @property
+    def end(self) -> float:
+        """Epochs that are done behind it."""
+        return round(self.epoch + self.steps.stop / self.of, 2)
+
+
 @dataclass
 class _State:
-    """All that an epoch changes."""
+    """All that training changes."""
 
     cnn: CNN
     optimiser: Adam
     schedule: ReduceLROnPlateau
     best: dict[str, Tensor]
     history: list[dict[str, float]]
+    since: float  # when the last row of the history was written
 
 
 def pick_device() -> torch.device:
@@ -162,9 +190,9 @@ def pick_precision(wanted: str, device: torch.device) -> str:
 def fit(run: Run, training: Training) -> pd.DataFrame:
     """Train the CNN on the run's training part; keep the state with the least validation loss.
 
-    Writes ``model.safetensors``, ``history.csv`` (a row an epoch, returned) and ``training.json``. After an
-    interruption the same call goes on behind the last finished epoch, with the same result as if
-    nothing had happened: each epoch draws its random numbers from the seed and its own number.
+    Writes ``model.safetensors``, ``history.csv`` (a row a validation, returned) and ``training.json``. After an
+    interruption the same call goes on from the last checkpoint, with the same result as if nothing had
+    happened: random numbers are drawn from the seed and the numbers of epoch and validation.
     """
     torch.set_num_threads(training.threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -183,16 +211,19 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
     fingerprint = hashlib.sha256(json.dumps([outcome, preparation], sort_keys=True).encode()).hexdigest()
     state = _begin(training, preparation["size"], device)
     _resume(run.path(CHECKPOINT), state, fingerprint)
-    begun, done = time.perf_counter(), len(state.history)
-    steps = -(-len(data["train"]) // training.batch_size)
-    with tqdm(total=training.epochs * steps, initial=done * steps, desc="training", unit="step") as bar:
-        for epoch in range(done, training.epochs):
-            with torch.random.fork_rng():
-                torch.manual_seed(training.seed * STREAM + epoch)
-                _epoch(state, data, Normalisation(preparation["mean"], preparation["sd"]), training, outcome, bar)
-            _save_checkpoint(run.path(CHECKPOINT), state, fingerprint)
-    work = (time.perf_counter() - begun, (training.epochs - done) * len(data["train"]))
-    return _finish(run, state, preparation, outcome, work)
+    steps = -(-len(data["train"]) // training.batch_size)  # of an epoch
+    left = stretches(training, steps)[len(state.history) :]
+    to_do, begun = sum(len(stretch.steps) for stretch in left), time.perf_counter()
+    saved = state.since = begun
+    with tqdm(total=to_do, desc="training", unit="step") as bar:
+        for stretch in left:
+            by = Normalisation(preparation["mean"], preparation["sd"])
+            _train(state, stretch, data, by, training, outcome, bar)
+            if state.since - saved >= SAVE_EVERY:
+                _save_checkpoint(run.path(CHECKPOINT), state, fingerprint)
+                saved = time.perf_counter()
+    seconds, films = time.perf_counter() - begun, to_do / steps * len(data["train"])
+    return _finish(run, state, preparation, outcome, seconds, films)
 
 
 def load_part(run: Run, part: str, device: torch.device) -> TBDataset:
@@ -223,46 +254,64 @@ def _begin(training: Training, size: int, device: torch.device) -> _State:
         torch.manual_seed(training.seed)
         cnn = CNN(size, training.dropout)
     cnn.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = Adam(cnn.parameters(), lr=training.lr)
+    optimiser = Adam(cnn.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
     schedule = ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.patience)
-    return _State(cnn, optimiser, schedule, {}, [])
+    return _State(cnn, optimiser, schedule, {}, [], time.perf_counter())
 
 
-def _epoch(
+def stretches(training: Training, steps: int) -> list[Stretch]:
+    """The training cut at its validations, where an epoch has so many `steps`."""
+    planned = []
+    for epoch in range(training.epochs):
+        small = epoch < training.small * training.epochs
+        looks = 1 if small else min(training.looks, steps)
+        ends = [steps * look // looks for look in range(looks + 1)]
+        planned += [Stretch(epoch, range(*ends_of), steps, small) for ends_of in pairwise(ends)]
+    return planned
+
+
+def _train(
     state: _State,
+    stretch: Stretch,
     data: dict[str, TBDataset],
     by: Normalisation,
     training: Training,
     outcome: dict[str, Any],
     bar: tqdm[Any],
 ) -> None:
-    """One pass over the training part and one over the validation part; a row of history."""
+    """One stretch of training steps and one pass over the validation part; a row of history."""
     device = data["train"].device
     loss_of = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(outcome["pos_weight"], device=device))
-    generator = torch.Generator().manual_seed(training.seed * STREAM + len(state.history))
+    generator = torch.Generator().manual_seed(training.seed * STREAM + stretch.epoch)
     drawn = draws(len(data["train"]), generator).to(device).split(training.batch_size, dim=1)
-    side = state.cnn.size // (2 if len(state.history) < training.small * training.epochs else 1)
-    begun, rate = time.perf_counter(), state.optimiser.param_groups[0]["lr"]
+    order = data["train"].order(generator).split(training.batch_size)
+    side = state.cnn.size // (2 if stretch.small else 1)
+    rate = state.optimiser.param_groups[0]["lr"]
     logits, targets = [], []
     state.cnn.train()
-    for number, (films, target) in enumerate(batches(data["train"], training.batch_size, generator)):
-        if training.schedule == "cosine":
-            done = (len(state.history) + (number + 0.5) / len(drawn)) / training.epochs
-            rate = state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
-        inputs = normalise(augment(films, training.augmentation, drawn[number], side), by)
-        logits.append(_step(state, inputs, target, loss_of, outcome["precision"]))
-        targets.append(target)
-        bar.update()
+    with torch.random.fork_rng():  # of the dropout
+        torch.manual_seed(training.seed * STREAM + len(state.history))
+        for number in stretch.steps:
+            if training.schedule == "cosine":
+                done = (stretch.epoch + (number + 0.5) / stretch.of) / training.epochs
+                rate = state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
+            films, target = data["train"][order[number]]
+            inputs = normalise(augment(films, training.augmentation, drawn[number], side), by)
+            logits.append(_step(state, inputs, target, loss_of, outcome["precision"]))
+            targets.append(target)
+            bar.update()
     row = _row("train", torch.cat(logits), torch.cat(targets), loss_of)
     row |= _row("val", infer(state.cnn, films_of(data["val"]), by), data["val"].targets, loss_of)
     if not math.isfinite(row["val_loss"]):
-        raise TrainingError(f"The loss is no number in epoch {len(state.history) + 1}; try a smaller lr than {rate}.")
+        raise TrainingError(f"The loss is no number in epoch {stretch.epoch + 1}; try a smaller lr than {rate}.")
     if training.schedule == "plateau":
         state.schedule.step(row["val_loss"])
     if row["val_loss"] < min((past["val_loss"] for past in state.history), default=float("inf")):
         state.best = {name: tensor.detach().cpu().clone() for name, tensor in state.cnn.state_dict().items()}
-    state.history.append({"epoch": len(state.history) + 1, "lr": rate, **row, "seconds": time.perf_counter() - begun})
-    bar.set_postfix_str(f"epoch {len(state.history)}: val loss {row['val_loss']:.3f}, F1 {row['val_f1']:.3f}")
+    now = time.perf_counter()
+    state.history.append({"epoch": stretch.end, "lr": rate, **row, "seconds": now - state.since})
+    state.since = now
+    bar.set_postfix_str(f"epoch {stretch.end:g}: val loss {row['val_loss']:.3f}, F1 {row['val_f1']:.3f}")
 
 
 def _step(state: _State, inputs: Tensor, target: Tensor, loss_of: nn.Module, precision: str) -> Tensor:
@@ -344,21 +393,22 @@ def _resume(path: Path, state: _State, fingerprint: str) -> None:
             slots.setdefault(int(rest.split(".")[0]), {})[rest.split(".")[1]] = tensor
     state.cnn.load_state_dict({name[4:]: tensor for name, tensor in tensors.items() if name.startswith("cnn.")})
     state.optimiser.load_state_dict({"state": slots, "param_groups": json.loads(texts["groups"])})
+    for parameter, slot in state.optimiser.state.items():  # fused Adam takes all three in the order of their memory
+        for name in ("exp_avg", "exp_avg_sq"):
+            slot[name] = torch.empty_like(parameter, requires_grad=False).copy_(slot[name])
     state.schedule.load_state_dict(json.loads(texts["schedule"]))
     state.history = json.loads(texts["history"])
-    print(f"An interrupted training goes on behind epoch {len(state.history)}.")
+    print(f"An interrupted training goes on behind epoch {state.history[-1]['epoch']:g}.")
 
 
 def _finish(
-    run: Run, state: _State, preparation: dict[str, Any], outcome: dict[str, Any], work: tuple[float, int]
+    run: Run, state: _State, preparation: dict[str, Any], outcome: dict[str, Any], seconds: float, films: float
 ) -> pd.DataFrame:
     history = pd.DataFrame(state.history)
     best = history.loc[history["val_loss"].idxmin()]
-    seconds, films = work
-    outcome |= {"best_epoch": int(best["epoch"]), "best_val_loss": float(best["val_loss"])}
+    outcome |= {"best_epoch": float(best["epoch"]), "best_val_loss": float(best["val_loss"])}
     save_model(run.path("model.safetensors"), state.best, preparation, outcome)
     write_table(run.path("history.csv"), history)
-    speed = films / seconds if films else 0.0
-    write_json(run.path("training.json"), outcome | {"seconds": seconds, "films_per_second": speed})
+    write_json(run.path("training.json"), outcome | {"seconds": seconds, "films_per_second": films / seconds})
     run.path(CHECKPOINT).unlink(missing_ok=True)
     return history

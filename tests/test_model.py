@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tblib.model import CNN, ModelError, load_model, save_model
+from tblib.model import CNN, ModelError, folded, load_model, save_model
 
 PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
 
@@ -36,6 +36,16 @@ def test_a_saved_model_comes_back_with_all_that_travels_with_it(tmp_path):
     films = torch.randn(2, 1, 32, 32)
     torch.testing.assert_close(back.cnn(films), cnn(films))
     assert not back.cnn.training
+
+
+def test_a_folded_network_says_the_same_without_normalising():
+    cnn, films = CNN(32), torch.randn(4, 1, 32, 32)
+    for _ in range(3):
+        cnn(3 * films + 1)  # moves the running means off 0 and the variances off 1
+    expected = cnn.eval()(films)
+    quick = folded(cnn)
+    torch.testing.assert_close(quick(films), expected, rtol=1e-5, atol=1e-5)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in quick.modules())
 
 
 def test_files_that_are_not_ours_are_refused(tmp_path):

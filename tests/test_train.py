@@ -1,5 +1,7 @@
 """Training: it learns, it repeats, and an interrupted one goes on as if nothing had happened."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +49,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypa
         if len(state.history) == 2:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(train, "SAVE_EVERY", 0)
     monkeypatch.setattr(train, "_save_checkpoint", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         fit(cut, training)
@@ -62,6 +65,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypa
 
 def test_a_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, capsys):
     run = prepared(tmp_path)
+    monkeypatch.setattr(train, "SAVE_EVERY", 0)
     monkeypatch.setattr(train, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fit(run, QUICK)
@@ -124,6 +128,7 @@ def test_the_rate_falls_when_the_loss_no_longer_does(tmp_path):
 @pytest.mark.parametrize("wrong", [
     {"epochs": 0}, {"lr": 0.0}, {"batch_size": 1}, {"pos_weight": -1.0}, {"dropout": 1.0}, {"factor": 1.0},
     {"precision": "fp8"}, {"patience": -1}, {"threads": -1}, {"schedule": "steps"}, {"small": 1.0}, {"warm_up": -0.1},
+    {"looks": 0},
 ])  # fmt: skip
 def test_values_that_cannot_be_trained_with_are_named(wrong):
     (name,) = wrong
@@ -171,6 +176,36 @@ def test_films_are_trained_at_half_their_side_first(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "augment", seen)
     fit(prepared(tmp_path), Training(epochs=4, batch_size=28, small=0.5, threads=1, precision="fp32"))
     assert sides == [16, 16, 32, 32]
+
+
+def test_whole_epochs_are_cut_at_each_look_and_small_ones_are_not(tmp_path):
+    training = Training(epochs=4, batch_size=8, small=0.5, looks=2, threads=1, precision="fp32")
+    assert [(s.epoch, s.steps, s.small) for s in train.stretches(training, 5)] == [
+        (0, range(5), True), (1, range(5), True),
+        (2, range(2), False), (2, range(2, 5), False), (3, range(2), False), (3, range(2, 5), False),
+    ]  # fmt: skip
+    history = fit(prepared(tmp_path), training)
+    assert history["epoch"].tolist() == [1, 2, 2.5, 3, 3.5, 4]
+    assert len(train.stretches(replace(training, epochs=1, small=0, looks=9), 3)) == 3
+
+
+def test_looking_more_often_changes_nothing_that_is_learnt(tmp_path):
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+    once, twice = prepared(tmp_path / "once"), prepared(tmp_path / "twice")
+    training = replace(QUICK, epochs=2, dropout=0.0)
+    losses = [fit(run, replace(training, looks=looks))["val_loss"] for run, looks in ((once, 1), (twice, 2))]
+    assert losses[0].tolist() == losses[1][1::2].tolist()
+
+
+def test_checkpoints_wait_for_their_time(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(train, "_save_checkpoint", lambda path, state, fingerprint: saved.append(state.history[-1]))
+    fit(prepared(tmp_path), QUICK)
+    assert saved == []
+    monkeypatch.setattr(train, "SAVE_EVERY", 0)
+    fit(prepared(tmp_path), QUICK)
+    assert [row["epoch"] for row in saved] == [1, 2, 3]
 
 
 def test_a_step_never_waits_for_the_device():

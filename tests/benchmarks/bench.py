@@ -4,7 +4,6 @@ Each step's plain way runs first: the project changes how this process keeps mem
 The number of films of each call is in its ``extra_info``, so that the table can print films a second.
 """
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,40 +14,28 @@ import pandas as pd
 import pytest
 import torch
 
-from tblib.catalogue import Database, build_catalogue, open_database, save_catalogue
-from tblib.phantom import write_demo
+from tblib.catalogue import Database
 from tblib.predict import open_predictor
 from tblib.prepare import prepare
 from tblib.report import build_report
-from tblib.run import ROOT, Run, open_run, write_table
+from tblib.run import ROOT, Run, open_run, write_json, write_table
 from tblib.train import Training, films_of, fit, infer, load_part
-from tests.benchmarks import plain
+from tests.benchmarks import films, plain
 
-FOLDER = ROOT / "reports" / "benchmark"
+CARD_FILMS, CARD_EPOCHS = 3_360, 20  # 80 % of the whole database, and the reference's epochs
 TRAIN, VAL = 192, 64  # films of the smaller run: enough to time, few enough to time several times
 ONE_EPOCH = Training(epochs=1)
 
 
 @pytest.fixture(scope="session")
 def database() -> Database:
-    """The real films where TBLIB_FILMS says where they are, else 300 SYNTHETIC ones."""
-    films = os.environ.get("TBLIB_FILMS", "")
-    if films:
-        return open_database(Path(films) / "TB_database.zip")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / "SYNTHETIC.zip"
-    return open_database(path if path.exists() else write_demo(path, films=300, seed=0))
+    return films.database()
 
 
 @pytest.fixture(scope="session")
 def catalogued(database) -> Run:
-    """A run with a catalogue and nothing else, made once for this database."""
-    run = open_run(str(FOLDER / ("real" if "TB_database" in database.path.name else "synthetic")))
-    if not run.path("catalogue.csv").exists():
-        save_catalogue(run, build_catalogue(database))
-    if not run.path("images.npy").exists():
-        prepare(run, database, 128, 0)
-    return run
+    """The whole database, catalogued and prepared."""
+    return films.prepared(database)
 
 
 @pytest.fixture(scope="session")
@@ -83,10 +70,10 @@ def smaller(run: Run):
     return pd.concat([*given, parts["val"].assign(part="test")])
 
 
-def timed(benchmark, group, films, rounds, work, setup=None):
-    """Time `work` so many times; `films` is what one call gets through."""
+def timed(benchmark, group, count, rounds, work, setup=None):
+    """Time `work` so many times; `count` is how many films one call gets through."""
     benchmark.group = group
-    benchmark.extra_info["films"] = films
+    benchmark.extra_info["films"] = count
     return benchmark.pedantic(work, setup=setup, rounds=rounds, iterations=1)
 
 
@@ -94,7 +81,7 @@ def test_preparation_plain(benchmark, database, catalogued, tmp_path_factory):
     rows = catalogued.table("split.csv")
 
     def fresh():
-        return (database.path, rows, tmp_path_factory.mktemp("plain"), 128), {}
+        return (database.path, rows, tmp_path_factory.mktemp("plain"), films.SIZE), {}
 
     timed(benchmark, "preparation", len(rows), 3, plain.prepare, fresh)
 
@@ -103,14 +90,14 @@ def test_preparation_ours(benchmark, database, catalogued, tmp_path_factory):
     def fresh():
         run = open_run(str(tmp_path_factory.mktemp("ours") / "run"))
         run.path("catalogue.csv").symlink_to(catalogued.path("catalogue.csv"))
-        return (run, database, 128, 0), {}
+        return (run, database, films.SIZE, 0), {}
 
     timed(benchmark, "preparation", len(catalogued.table("split.csv")), 5, prepare, fresh)
 
 
 def test_training_plain(benchmark, unpacked):
-    parts = plain.loaders(unpacked, 128, 0.5, 0.25)
-    timed(benchmark, "training", TRAIN + VAL / 3, 3, lambda: list(plain.train(parts, plain.network(128), 1)))
+    parts = plain.loaders(unpacked, films.SIZE, 0.5, 0.25)
+    timed(benchmark, "training", TRAIN + VAL / 3, 3, lambda: list(plain.train(parts, plain.network(films.SIZE), 1)))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -122,8 +109,8 @@ def test_training_ours(benchmark, small, precision):
 
 
 def test_inference_plain(benchmark, unpacked):
-    loader = plain.loaders(unpacked, 128, 0.5, 0.25)["val"]
-    cnn = plain.network(128)
+    loader = plain.loaders(unpacked, films.SIZE, 0.5, 0.25)["val"]
+    cnn = plain.network(films.SIZE)
     timed(benchmark, "inference", VAL, 3, lambda: plain.infer(cnn, loader))
 
 
@@ -133,6 +120,21 @@ def test_inference_ours(benchmark, small):
     trained = open_predictor(small.path("model.safetensors")).trained
     val = load_part(small, "val", torch.device("cpu"))
     timed(benchmark, "inference", VAL, 5, lambda: infer(trained.cnn, films_of(val), trained.normalisation))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
+def test_training_on_a_card(benchmark, tmp_path):
+    """On SYNTHETIC noise; the first training, not timed, warms the card up."""
+    run, rng = open_run(str(tmp_path / "card")), np.random.default_rng(0)
+    shape = (CARD_FILMS + 2 * VAL, films.SIZE, films.SIZE)
+    np.save(run.path("images.npy"), rng.integers(0, 256, shape, dtype=np.uint8))
+    part = np.repeat(["train", "val", "test"], [CARD_FILMS, VAL, VAL])
+    rows = {"image": np.arange(shape[0]), "target": (np.arange(shape[0]) % 6 == 0).astype(int), "part": part}
+    write_table(run.path("split.csv"), pd.DataFrame(rows))
+    write_json(run.path("preparation.json"), {"size": films.SIZE, "mean": 127.5, "sd": 73.9})
+    fit(run, ONE_EPOCH)
+    benchmark.extra_info["card"] = torch.cuda.get_device_name()
+    timed(benchmark, "training on a card", CARD_FILMS * CARD_EPOCHS, 3, lambda: fit(run, Training(epochs=CARD_EPOCHS)))
 
 
 def test_one_film_warm(benchmark, database, small):

@@ -1,12 +1,14 @@
 """How well and how soon each way learns: one file a training, kept, so that the study can be interrupted.
 
-``python -m tests.benchmarks.learning plain 0`` trains the plain way with seed 0, ``… fast 0`` the fast recipe, each
-on the prepared run ``reports/benchmark/real``, and writes ``reports/benchmark/learning/plain-0.json``.
+``python -m tests.benchmarks.learning`` does all of `STUDY` that is not there yet, each training in a process of its
+own; ``python -m tests.benchmarks.learning plain 0`` trains the plain way alone, with seed 0, and writes
+``reports/benchmark/learning/plain-0.json``.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +18,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from tblib.model import load_model
-from tblib.run import ROOT, open_run, write_json
+from tblib.run import ROOT, Run, open_run, write_json
 from tblib.train import Training, films_of, fit, infer, load_part, recipe
 from tests.benchmarks import plain
+from tests.benchmarks.films import FOLDER, database, prepared
 
-FOLDER = ROOT / "reports" / "benchmark"
 EPOCHS = 20
 WAYS = {  # of the project; each of the later ones is the fast recipe with one trick taken away
     "reference": recipe("reference"),
@@ -30,7 +32,9 @@ WAYS = {  # of the project; each of the later ones is the fast recipe with one t
     "fast-batch-32": recipe("fast", batch_size=32),
     "fast-fp32": recipe("fast", precision="fp32"),
     "fast-dropout": recipe("fast", dropout=0.3),
+    "fast-one-look": recipe("fast", looks=1),
 }
+STUDY = {"plain": 5, "reference": 5, "fast": 5} | {way: 3 for way in WAYS if way.startswith("fast-")}  # way -> seeds
 
 
 def outcome(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -38,9 +42,11 @@ def outcome(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     return {"auroc": float(roc_auc_score(targets, logits)), "f1": plain.f1(logits, targets)}
 
 
-def learn_plainly(run_folder: Path, unpacked: Path, seed: int) -> dict[str, Any]:
+def learn_plainly(source: Run, seed: int) -> dict[str, Any]:
     """Train the plain way; test it in the epoch with the least validation loss."""
-    facts = open_run(str(run_folder)).facts("preparation.json")
+    facts, unpacked = source.facts("preparation.json"), source.path("unpacked")
+    if not unpacked.exists():
+        plain.unpack(database().path, source.table("split.csv"), unpacked)
     torch.manual_seed(seed)
     parts = plain.loaders(unpacked, facts["size"], facts["mean"] / 255, facts["sd"] / 255)
     cnn, history, test = plain.network(facts["size"]), [], {}
@@ -52,9 +58,9 @@ def learn_plainly(run_folder: Path, unpacked: Path, seed: int) -> dict[str, Any]
     return {"way": "plain", "seed": seed, "history": history, "test": test}
 
 
-def learn(run_folder: Path, training: Training, folder: Path) -> dict[str, Any]:
+def learn(source: Run, training: Training, folder: Path) -> dict[str, Any]:
     """Train the project's way on the same films; test the state that it keeps."""
-    source, run = open_run(str(run_folder)), open_run(str(folder))
+    run = open_run(str(folder))
     for file in ("images.npy", "split.csv", "preparation.json"):
         run.path(file).unlink(missing_ok=True)
         run.path(file).symlink_to(source.path(file))
@@ -65,11 +71,13 @@ def learn(run_folder: Path, training: Training, folder: Path) -> dict[str, Any]:
     return {"seed": training.seed, "history": history.to_dict("records"), "test": outcome(logits, test.targets)}
 
 
-def reached(history: list[dict[str, Any]], f1: float) -> tuple[int, float] | None:
+def reached(history: list[dict[str, Any]], f1: float) -> tuple[float, float] | None:
     """Epoch and seconds until the validation F1 first reached `f1`, or None."""
+    seconds = 0.0
     for row in history:
+        seconds += row["seconds"]
         if row["val_f1"] >= f1:
-            return row["epoch"], sum(past["seconds"] for past in history[: row["epoch"]])
+            return row["epoch"], seconds
     return None
 
 
@@ -80,9 +88,9 @@ def results(way: str) -> list[dict[str, Any]]:
 
 
 def times_to_result() -> list[tuple[int, float, float, float | None]]:
-    """Of each of three seeds: plain way's best validation F1, its seconds until then, the fast recipe's, if ever."""
+    """Of each seed: plain way's best validation F1, its seconds until then, the fast recipe's, if ever."""
     rows = []
-    for plainly, fast in zip(results("plain")[:3], results("fast")[:3], strict=False):
+    for plainly, fast in zip(results("plain"), results("fast"), strict=False):
         best = max(row["val_f1"] for row in plainly["history"])
         there = reached(plainly["history"], best)
         ours = reached(fast["history"], best)
@@ -108,7 +116,7 @@ def equals_the_plain_way(way: str) -> list[tuple[str, float, float, float, bool]
 def tables() -> str:
     """Markdown: test figures of each way, time to result, and what each trick brings."""
     if not results("plain") or not results("fast") or not results("reference"):
-        return "The learning study has not been run here: `python -m tests.benchmarks.learning plain 0`, and so on.\n"
+        return "The learning study has not been run here: `make bench-long`.\n"
     lines = ["| way | seeds | AUROC, mean (least … most) | F1, mean (least … most) |", "|---|---|---|---|"]
     for way in ("plain", "reference", "fast"):
         tests = [result["test"] for result in results(way)]
@@ -144,11 +152,27 @@ def _trick(way: str, trained: list[dict[str, Any]]) -> str:
     return f"| {way} | {count} | {seconds:.0f} | {best:.3f} | {auroc:.4f} |"
 
 
+def train_one(way: str, seed: int) -> None:
+    """Train one way with one seed and keep what came of it."""
+    source, folder = prepared(database()), FOLDER / "learning" / f"{way}-{seed}"
+    training = None if way == "plain" else replace(WAYS[way], seed=seed)
+    result = learn(source, training, folder) if training else learn_plainly(source, seed)
+    write_json(folder.with_suffix(".json"), result)
+
+
+def train_all() -> None:
+    """Train what of `STUDY` has not been trained yet."""
+    (FOLDER / "learning").mkdir(parents=True, exist_ok=True)
+    for way, seeds in STUDY.items():
+        for seed in range(seeds):
+            if not (FOLDER / "learning" / f"{way}-{seed}.json").exists():
+                print(f"{way}, seed {seed}", flush=True)
+                command = [sys.executable, "-m", "tests.benchmarks.learning", way, str(seed)]
+                subprocess.run(command, cwd=ROOT, check=True)
+
+
 if __name__ == "__main__":
-    way, seed = sys.argv[1], int(sys.argv[2])
-    (FOLDER / "learning").mkdir(exist_ok=True)
-    if way == "plain":
-        result = learn_plainly(FOLDER / "real", FOLDER / "unpacked", seed)
+    if len(sys.argv) == 3:
+        train_one(sys.argv[1], int(sys.argv[2]))
     else:
-        result = learn(FOLDER / "real", replace(WAYS[way], seed=seed), FOLDER / "learning" / f"{way}-{seed}")
-    write_json(FOLDER / "learning" / f"{way}-{seed}.json", result)
+        train_all()

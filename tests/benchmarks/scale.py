@@ -29,10 +29,10 @@ from tblib.model import CNN
 from tblib.prepare import Normalisation, prepare
 from tblib.run import ROOT, open_run, write_json, write_table
 from tblib.train import keep_freed_memory, load_part, pick_precision
+from tests.benchmarks.films import FOLDER, SIZE
 
-FOLDER = ROOT / "reports" / "benchmark"
 COUNTS = (1_000, 10_000, 100_000)
-SIZE, BATCH, EACH = 128, 32, 50
+BATCH, EACH = 32, 50
 KINDS = 64  # different pictures, each stored under many names
 
 
