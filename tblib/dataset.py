@@ -16,6 +16,10 @@ from torch.utils.data import Dataset
 from tblib.film import Pixels
 from tblib.prepare import Normalisation
 
+# What lies outside a film that is moved -> grid_sample's name. The edge repeated adds nothing to the film; black adds
+# a film border to films of both classes alike, so that borders tell less of the class.
+OUTSIDE = {"edge": "border", "black": "zeros"}
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -110,23 +114,22 @@ def draws(count: int, generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(5, count, generator=generator) - 1
 
 
-def augment(films: Tensor, by: Augmentation, drawn: Tensor, side: int | None = None) -> Tensor:
+def augment(films: Tensor, by: Augmentation, drawn: Tensor, side: int | None = None, outside: str = "edge") -> Tensor:
     """Float32 (B, 1, side, side), 0 … 255: each film moved, scaled, brightened and stretched by its own draw.
-
-    Pixels that a move brings in from outside repeat the film's edge: black ones would be a film border.
 
     Args:
         films: uint8 (B, 1, H, W).
         by: how far.
         drawn: float32 (5, B) of `draws`, on the films' device.
         side: of what comes out, by default the films' own. At half of it each pixel is about the mean of four.
+        outside: one of `OUTSIDE`: what a move brings in from beyond the film.
     """
     count, side = len(films), side or films.shape[-1]
     moves = torch.zeros(count, 2, 3, device=films.device)
     moves[:, 0, 0] = moves[:, 1, 1] = 1 + by.scale * drawn[0]
     moves[:, :, 2] = 2 * by.shift * drawn[1:3].T  # affine_grid counts the side from −1 to 1
     grid = F.affine_grid(moves, [count, 1, side, side], align_corners=False)
-    moved = F.grid_sample(films.float(), grid, padding_mode="border", align_corners=False)
+    moved = F.grid_sample(films.float(), grid, padding_mode=OUTSIDE[outside], align_corners=False)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
     contrast = 1 + by.contrast * drawn[3].view(-1, 1, 1, 1)
     brightness = 255 * by.brightness * drawn[4].view(-1, 1, 1, 1)

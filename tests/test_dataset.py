@@ -111,6 +111,15 @@ def test_no_augmentation_leaves_the_films_as_they_are(films):
     torch.testing.assert_close(augment(films, STILL, draws(len(films), generator())), films.float(), atol=1e-3, rtol=0)
 
 
+def test_what_a_move_brings_in_is_the_edge_or_black():
+    grey = torch.full((1, 1, 32, 32), 100, dtype=torch.uint8)
+    by, far = Augmentation(shift=0.5, scale=0, brightness=0, contrast=0), torch.tensor([[0], [1], [0], [0], [0.0]])
+    assert (augment(grey, by, far) == 100).all()
+    black = augment(grey, by, far, outside="black")[0, 0]
+    assert (black[:, :15] == 100).all()
+    assert (black[:, 17:] == 0).all()
+
+
 def test_augmentation_follows_the_seed_and_each_film_gets_its_own(films):
     same = films[:1].repeat(4, 1, 1, 1)
     once = augment(same, Augmentation(), draws(len(same), generator(1)))

@@ -128,7 +128,7 @@ def test_the_rate_falls_when_the_loss_no_longer_does(tmp_path):
 @pytest.mark.parametrize("wrong", [
     {"epochs": 0}, {"lr": 0.0}, {"batch_size": 1}, {"pos_weight": -1.0}, {"dropout": 1.0}, {"factor": 1.0},
     {"precision": "fp8"}, {"patience": -1}, {"threads": -1}, {"schedule": "steps"}, {"small": 1.0}, {"warm_up": -0.1},
-    {"looks": 0},
+    {"looks": 0}, {"outside": "white"},
 ])  # fmt: skip
 def test_values_that_cannot_be_trained_with_are_named(wrong):
     (name,) = wrong
@@ -145,7 +145,8 @@ def test_a_diverging_training_is_stopped_with_a_sentence(tmp_path):
 
 
 def test_a_recipe_is_what_is_not_given():
-    assert recipe("reference", epochs=0, lr=0.0, batch_size=0, dropout=-1.0) == Training()
+    assert recipe("reference", epochs=0, lr=0.0, batch_size=0, dropout=-1.0, outside="") == Training()
+    assert (recipe("fast", outside="").outside, recipe("fast", outside="edge").outside) == ("black", "edge")
     fast = recipe("fast", epochs=0, lr=1e-3, seed=4)
     assert (fast.epochs, fast.lr, fast.seed) == (RECIPES["fast"]["epochs"], 1e-3, 4)
     assert recipe("reference", dropout=0.0).dropout == 0
@@ -169,9 +170,9 @@ def test_films_are_trained_at_half_their_side_first(tmp_path, monkeypatch):
     sides = []
     augment = train.augment
 
-    def seen(films, by, drawn, side):
+    def seen(films, by, drawn, side, outside):
         sides.append(side)
-        return augment(films, by, drawn, side)
+        return augment(films, by, drawn, side, outside)
 
     monkeypatch.setattr(train, "augment", seen)
     fit(prepared(tmp_path), Training(epochs=4, batch_size=28, small=0.5, threads=1, precision="fp32"))

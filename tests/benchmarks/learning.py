@@ -32,6 +32,7 @@ WAYS = {  # of the project; each of the later ones is the fast recipe with one t
     "fast-batch-32": recipe("fast", batch_size=32),
     "fast-fp32": recipe("fast", precision="fp32"),
     "fast-dropout": recipe("fast", dropout=0.3),
+    "fast-edge": recipe("fast", outside="edge"),
     "fast-one-look": recipe("fast", looks=1),
 }
 STUDY = {"plain": 5, "reference": 5, "fast": 5} | {way: 3 for way in WAYS if way.startswith("fast-")}  # way -> seeds
