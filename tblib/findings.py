@@ -295,9 +295,10 @@ def training(outcome: dict[str, Any], history: pd.DataFrame) -> str:
     """What was kept of the training, and how it went."""
     kept = history.loc[history["epoch"] == outcome["best_epoch"]].iloc[0]
     falls = int((history["lr"].diff() < 0).sum())
+    rate = f"fell {falls} time(s)" if outcome["schedule"] == "plateau" else "rose and fell along a cosine"
     return (
         f"Epoch {outcome['best_epoch']:g} of {outcome['epochs']} is kept: validation loss {kept['val_loss']:.4f}, "
-        f"accuracy {percent(kept['val_accuracy'])}, F1 {kept['val_f1']:.3f}. The learning rate fell {falls} time(s). "
+        f"accuracy {percent(kept['val_accuracy'])}, F1 {kept['val_f1']:.3f}. The learning rate {rate}. "
         f"Positive films weigh {outcome['pos_weight']:.2f}. Trained on {outcome['device']} in {outcome['precision']} "
         f"with {outcome['threads']} thread(s), {outcome['films_per_second']:.0f} films a second."
     )

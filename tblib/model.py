@@ -140,5 +140,9 @@ def folded(cnn: CNN) -> CNN:
     for block in cnn.blocks:
         assert isinstance(block, nn.Sequential)
         for i in (0, 3):  # convolution, normalisation, rectifier, twice
-            block[i], block[i + 1] = fuse_conv_bn_eval(block[i], block[i + 1]), nn.Identity()
-    return cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+            convolution, normalisation = block[i], block[i + 1]
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(normalisation, nn.BatchNorm2d)
+            block[i], block[i + 1] = fuse_conv_bn_eval(convolution, normalisation), nn.Identity()
+    cnn.to(memory_format=torch.channels_last)
+    return cnn

@@ -312,12 +312,17 @@ def _train(
         raise TrainingError(f"The loss is no number in epoch {stretch.epoch + 1}; try a smaller lr than {rate}.")
     if training.schedule == "plateau":
         state.schedule.step(row["val_loss"])
+    _record(state, {"epoch": stretch.end, "lr": rate, **row})
+    bar.set_postfix_str(f"epoch {stretch.end:g}: val loss {row['val_loss']:.3f}, F1 {row['val_f1']:.3f}")
+
+
+def _record(state: _State, row: dict[str, float]) -> None:
+    """Add a row to the history, and keep the network's state if its validation loss is the least so far."""
     if row["val_loss"] < min((past["val_loss"] for past in state.history), default=float("inf")):
         state.best = {name: tensor.detach().cpu().clone() for name, tensor in state.cnn.state_dict().items()}
     now = time.perf_counter()
-    state.history.append({"epoch": stretch.end, "lr": rate, **row, "seconds": now - state.since})
+    state.history.append(row | {"seconds": now - state.since})
     state.since = now
-    bar.set_postfix_str(f"epoch {stretch.end:g}: val loss {row['val_loss']:.3f}, F1 {row['val_f1']:.3f}")
 
 
 def _step(state: _State, inputs: Tensor, target: Tensor, loss_of: nn.Module, precision: str) -> Tensor:

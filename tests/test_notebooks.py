@@ -61,7 +61,7 @@ def test_the_full_studys_defaults_are_those_of_the_protocol():
     training = {name: default for name, (_, default, _) in schema(STEPS[2]).items()}
     names = ("epochs", "lr", "batch_size", "dropout", "outside")
     chosen = recipe(training["recipe"], **{name: training[name] for name in names})
-    assert [getattr(chosen, name) for name in names] == [20, 0.0003, 32, 0.3]
+    assert [getattr(chosen, name) for name in names] == [20, 0.0003, 32, 0.3, "edge"]
     assert schema(STEPS[1])["size"][1] == 128
 
 
