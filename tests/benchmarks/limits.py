@@ -83,7 +83,6 @@ def peak(precision: torch.dtype) -> float:
 
 def training() -> dict[str, Any]:
     """Films a second, GFLOP/s and the operators that take most time in training steps, and of inference."""
-    keep_freed_memory()
     bf16 = pick_precision("auto", torch.device("cpu")) == "bf16"
     cnn = CNN(SIZE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser, drawn = torch.optim.Adam(cnn.parameters()), draws(BATCH, torch.Generator().manual_seed(0))
@@ -149,6 +148,7 @@ def table(content: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure and write ``reports/benchmark/limits.json``."""
+    keep_freed_memory()  # or fresh pages for each product would be measured, too
     content = {
         "cores": os.cpu_count(),
         "preparation": preparation(database()),
