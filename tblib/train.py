@@ -205,6 +205,7 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     keep_freed_memory()
     preparation, device = run.facts("preparation.json"), pick_device()
+    by = Normalisation(preparation["mean"], preparation["sd"])
     data = {part: load_part(run, part, device) for part in ("train", "val")}
     outcome = asdict(training) | {
         "pos_weight": training.pos_weight or imbalance(data["train"].targets),
@@ -222,7 +223,6 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
     saved = state.since = begun
     with tqdm(total=to_do, desc="training", unit="step") as bar:
         for stretch in left:
-            by = Normalisation(preparation["mean"], preparation["sd"])
             _train(state, stretch, data, by, training, outcome, bar)
             if state.since - saved >= SAVE_EVERY:
                 _save_checkpoint(run.path(CHECKPOINT), state, fingerprint)

@@ -202,6 +202,7 @@ def test_looking_more_often_changes_nothing_that_is_learnt(tmp_path):
 def test_checkpoints_wait_for_their_time(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(train, "_save_checkpoint", lambda path, state, fingerprint: saved.append(state.history[-1]))
+    monkeypatch.setattr(train, "SAVE_EVERY", float("inf"))
     fit(prepared(tmp_path), QUICK)
     assert saved == []
     monkeypatch.setattr(train, "SAVE_EVERY", 0)
