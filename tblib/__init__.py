@@ -2,14 +2,16 @@
 
 The modules are rooms that data walks through in one direction::
 
-    run · film · box · metrics → chest · edits → phantom · markers → artefacts · twins → catalogue → survey → readings
-        · prepare → figures → dataset → model → train → evaluate → shortcuts → findings → predict → report → workflow
+    pickling_support · run · film · box · metrics → chest · edits → phantom · markers → artefacts · twins → catalogue
+        → survey → readings → lungs → remedies → prepare → probes → verdicts → figures · exhibits → dataset → model
+        → train → evaluate → suspects → trials → jobs → external · saliency → audit → cures → shortcuts
+        → findings · evidence → predict → report → workflow
 
-A module imports only from rooms before it. Only ``dataset``, ``model``, ``train``, ``evaluate`` and ``predict``
-import torch, so the exploratory notebook opens at once.
+A module imports only from rooms before it. The exploratory notebook and the report need no torch, so they open at once:
+only ``lungs`` and what stands between ``figures`` and ``findings``, and ``predict``, import it.
 """
 
-__version__ = "0.1.0"
+__version__ = "2026.11"
 
 RESEARCH_USE = "Research use only: not a medical device, not for diagnosis."
 

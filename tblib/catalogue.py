@@ -114,18 +114,23 @@ def data_path(data: str) -> Path:
 def open_database(path: Path, negative: str = "Normal", positive: str = "Tuberculosis") -> Database:
     """List the films in a zip or folder; a film's class is the name of the nearest folder called after one.
 
+    Where no folder is called so, names as the National Library of Medicine gives them tell the class: ``…_0`` is
+    negative, ``…_1`` positive; folders of masks are passed over.
+
     Raises:
         CatalogueError: there is no such path, it is no zip or a truncated one, an entry climbs out
             of the zip, or one of the two classes has no image.
     """
     if not path.exists():
         raise CatalogueError(f"There is no database at {path}. Give a zip or a folder, or see data/README.md.")
-    files = _folder_files(path) if path.is_dir() else _zip_files(path)
+    files = files_of(path)
     labels: dict[str, str] = {}
     for file in files:
         label = _label(file, negative, positive)
         if label and file.lower().endswith(IMAGE_ENDINGS):
             labels[file] = label
+    if not labels:
+        labels = _labels_in_names(files, negative, positive)
     _require_classes(path, files, labels, negative, positive)
     return Database(path.absolute(), negative, positive, labels, tuple(f for f in files if f not in labels))
 
@@ -205,6 +210,15 @@ def _download_kaggle() -> Path:
         raise CatalogueError(f"Kaggle did not hand over the database ({error}). {by_hand}") from error
 
 
+def files_of(path: Path) -> list[str]:
+    """Every file in a zip or folder, sorted.
+
+    Raises:
+        CatalogueError: it is no zip or a truncated one, or an entry climbs out of it.
+    """
+    return _folder_files(path) if path.is_dir() else _zip_files(path)
+
+
 def _folder_files(path: Path) -> list[str]:
     return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
 
@@ -233,6 +247,19 @@ def _label(file: str, negative: str, positive: str) -> str:
     if name.startswith(".") or "__MACOSX" in folders:
         return ""
     return next((folder for folder in reversed(folders) if folder in (negative, positive)), "")
+
+
+def _labels_in_names(files: Iterable[str], negative: str, positive: str) -> dict[str, str]:
+    """File -> class of the pictures whose name ends in _0 or _1, where both are there; else nothing."""
+    labels = {}
+    for file in files:
+        path = PurePosixPath(file)
+        hidden = path.name.startswith(".") or any("mask" in folder.lower() for folder in path.parts[:-1])
+        if not hidden and "__MACOSX" not in path.parts and path.name.lower().endswith(IMAGE_ENDINGS):
+            for ending, label in (("_0", negative), ("_1", positive)):
+                if path.stem.endswith(ending):
+                    labels[file] = label
+    return labels if len(set(labels.values())) == 2 else {}
 
 
 def _require_classes(path: Path, files: Iterable[str], labels: dict[str, str], negative: str, positive: str) -> None:

@@ -53,11 +53,16 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         targets: npt.NDArray[np.int64],
         device: torch.device,
         rows: npt.NDArray[np.int64] | None = None,
+        groups: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Take the films at `rows` int64 (N,), by default all, of images uint8 (M, H, W); targets are (N,)."""
+        """Take the films at `rows` int64 (N,), by default all, of images uint8 (M, H, W); targets and groups are (N,).
+
+        Groups, by default the targets, are those that a remedy may balance.
+        """
         chosen = np.arange(len(images)) if rows is None else np.array(rows, dtype=np.int64)
         self.device = device
         self.targets = torch.from_numpy(np.array(targets)).to(device, torch.float32)  # (N,)
+        self.groups = self.targets.long() if groups is None else torch.from_numpy(np.array(groups)).to(device)  # (N,)
         self._images, self._chosen = images, torch.from_numpy(chosen)  # not copied; (N,)
         self.resident = device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
         self._films = self._fetch(self._chosen).to(device) if self.resident else None
@@ -71,10 +76,22 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         films = self._move(self._fetch(self._chosen[rows])) if self._films is None else self._films[rows]
         return films, self.targets[rows if isinstance(rows, int) else self._move(rows)]
 
-    def order(self, generator: torch.Generator | None = None) -> Tensor:
-        """Int64 (N,) where the films lie: the numbers of the films, shuffled where a CPU `generator` is given."""
+    def order(self, generator: torch.Generator | None = None, balanced: bool = False) -> Tensor:
+        """Int64 (N,) where the films lie: the numbers of the films, shuffled where a CPU `generator` is given.
+
+        With `balanced` they are drawn with replacement, both targets alike and their groups alike within a target.
+        """
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        if balanced:
+            order = torch.multinomial(self._shares(), len(self), replacement=True, generator=generator)
         return order if self._films is None else order.to(self.device)
+
+    def _shares(self) -> Tensor:
+        """Float64 (N,): how often each film is drawn where groups are to weigh the same within each target."""
+        groups, targets = self.groups.cpu(), self.targets.cpu()
+        sizes = torch.bincount(groups).double()
+        of_target = torch.stack([torch.bincount(groups[targets == label]).ne(0).sum() for label in (0, 1)]).double()
+        return 1 / (sizes[groups] * of_target[targets.long()])
 
     def _fetch(self, rows: Tensor) -> Tensor:
         """Films uint8 (B, 1, H, W) at `rows` of the images; the pages of a mapped file are given back."""

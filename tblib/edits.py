@@ -19,6 +19,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from tblib import TblibError
 from tblib.box import Box, Widths
@@ -250,7 +251,95 @@ def black_box(film: Pixels, box: Box, level: int = 0) -> Edited:
     return _painted(film, box, level)
 
 
-def _painted(film: Pixels, box: Box, level: int) -> Edited:
+def retouched(film: Pixels, box: Box) -> Edited:
+    """A film on which a block was painted over with what lies beside it, as if nothing had ever been there.
+
+    The block becomes a straight blend of the lines next to its four sides (a Coons patch without corners), with the
+    grain of the film beside it.
+
+    Raises:
+        EditError: the box reaches beyond the film or is empty.
+    """
+    own = _own(film, box)
+    pixels = film.copy()
+    pixels[box.top : box.bottom, box.left : box.right] = _from_beside(film, box)
+    return Edited(pixels, own)
+
+
+GRAIN = 8  # px beside a block that its blend takes its sides from
+
+
+def _from_beside(film: Pixels, box: Box) -> Pixels:
+    """Uint8 (h, w) or (h, w, 3): a block's blend of its surroundings; a side at the film's edge gives nothing."""
+    grey, shape = film.astype(np.float32), (box.height, box.width)
+    down, across = (np.arange(1, length + 1, dtype=np.float32) / (length + 1) for length in shape)
+    near = {"top": 1 - down[:, None], "bottom": down[:, None], "left": 1 - across[None], "right": across[None]}
+    rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+    beside_it = {
+        "top": grey[max(box.top - GRAIN, 0) : box.top, columns],
+        "bottom": grey[box.bottom : box.bottom + GRAIN, columns],
+        "left": grey[rows, max(box.left - GRAIN, 0) : box.left],
+        "right": grey[rows, box.right : box.right + GRAIN],
+    }
+    on = [side for side, strip in beside_it.items() if strip.size]
+    if not on:
+        return film[rows, columns]
+    lines = [beside_it[side].mean(int(side in ("left", "right")), keepdims=True) for side in on]
+    weights = np.stack([np.broadcast_to(near[side] ** 2, shape) for side in on])
+    colours = [np.broadcast_to(line, (*shape, *film.shape[2:])) for line in lines]
+    weights = weights.reshape(weights.shape + (1,) * (film.ndim - 2))
+    blend = (weights * np.stack(colours)).sum(0) / weights.sum(0)
+    beside = _beside(film, box).astype(np.float32)
+    grain = beside - uniform_filter(beside, (5, 5, 1)[: film.ndim])
+    return (blend + grain).round().clip(0, 255).astype(np.uint8)
+
+
+def _beside(film: Pixels, box: Box) -> Pixels:
+    """A block of the same size as near to `box` as there is room for beside it: above, below, left or right."""
+    height, width = film.shape[:2]
+    places = [
+        (box.top - box.height, box.left),
+        (box.bottom, box.left),
+        (box.top, box.left - box.width),
+        (box.top, box.right),
+    ]
+    fitting = [
+        (t, left)
+        for t, left in places
+        if t >= 0 and left >= 0 and t + box.height <= height and left + box.width <= width
+    ]
+    top, left = fitting[0] if fitting else (box.top, box.left)
+    return film[top : top + box.height, left : left + box.width]
+
+
+def replaced(film: Pixels, own: Mask) -> Edited:
+    """The placebo of an edit: its own pixels, bool (H, W), take the texture beside them in place of its ink.
+
+    They become what `retouched` makes of the edit's box; where that is the whole film (a border), each gets the
+    pixel that mirrors it at the inner edge of the edit's own pixels.
+    """
+    box = Edited(film, own).box
+    pixels = film.copy()
+    if not box.area:
+        return Edited(pixels, own)
+    whole = box.height == film.shape[0] and box.width == film.shape[1]
+    if whole:
+        _, (rows, columns) = distance_transform_edt(own, return_indices=True)
+        down, across = np.indices(own.shape)
+        mirrored = (2 * rows - down).clip(0, own.shape[0] - 1), (2 * columns - across).clip(0, own.shape[1] - 1)
+        pixels[own] = film[mirrored][own]
+    else:
+        inside = own[box.top : box.bottom, box.left : box.right]
+        pixels[box.top : box.bottom, box.left : box.right][inside] = _from_beside(film, box)[inside]
+    return Edited(pixels, own)
+
+
+def _own(film: Pixels, box: Box) -> Mask:
+    """Bool (H, W), True in the box.
+
+    Raises:
+        EditError: it reaches beyond the film or is empty.
+    """
     height, width = film.shape[:2]
     if not (0 <= box.top < box.bottom <= height and 0 <= box.left < box.right <= width):
         raise EditError(
@@ -258,6 +347,11 @@ def _painted(film: Pixels, box: Box, level: int) -> Edited:
         )
     own = _nowhere(film)
     own[box.top : box.bottom, box.left : box.right] = True
+    return own
+
+
+def _painted(film: Pixels, box: Box, level: int) -> Edited:
+    own = _own(film, box)
     pixels = film.copy()
     pixels[own] = level
     return Edited(pixels, own)

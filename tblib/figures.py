@@ -56,7 +56,7 @@ def display_figure(figure: Figure, synthetic: bool) -> None:
 
 def class_balance(counts: dict[str, int]) -> Figure:
     """Films a class."""
-    figure, (ax,) = _panels("Bar chart of films a class: " + _listed(counts) + ".", 1, (6.4, 1.7))
+    figure, (ax,) = panels("Bar chart of films a class: " + _listed(counts) + ".", 1, (6.4, 1.7))
     bars = ax.barh(list(counts), list(counts.values()), color=[BLUE, VERMILION], height=0.6)
     ax.bar_label(bars, padding=4)
     ax.set(xlabel="films", xlim=(0, 1.12 * max(counts.values())))
@@ -68,21 +68,21 @@ def class_balance(counts: dict[str, int]) -> Figure:
 def film_grid(shown: Sequence[Shown], columns: int = 8) -> Figure:
     """Films as they are in the files, colours included, each under its name."""
     alt = f"{len(shown)} films: " + ", ".join(_name(item) for item in shown) + "."
-    figure, axes = _tiles(len(shown), columns, alt)
+    figure, axes = tiles(len(shown), columns, alt)
     for ax, item in zip(axes, shown, strict=True):
-        _film(ax, item.film.pixels, f"{_name(item)}\n{item.film.mode}")
+        draw_film(ax, item.film.pixels, f"{_name(item)}\n{item.film.mode}")
     return figure
 
 
 def boxed_films(shown: Sequence[Shown], columns: int = 6) -> Figure:
     """Films with what the detectors found on them drawn as boxes; below the name the column "mistake", if any."""
     if not shown:
-        return _nothing("There is no such film.")
-    figure, axes = _tiles(
+        return nothing("There is no such film.")
+    figure, axes = tiles(
         len(shown), columns, f"{len(shown)} films with boxes around what the detectors found.", legend=True
     )
     for ax, item in zip(axes, shown, strict=True):
-        _film(ax, item.film.pixels, "\n".join([_name(item), *item.row.get("mistake", "").split("; ")]).strip())
+        draw_film(ax, item.film.pixels, "\n".join([_name(item), *item.row.get("mistake", "").split("; ")]).strip())
         for kind in ("markers", "white_rectangles", "black_boxes"):
             for box in boxes_from_text(item.row[kind]):
                 _outline(ax, (box.left, box.top, box.right - box.left, box.bottom - box.top), BOXES[kind])
@@ -96,7 +96,7 @@ def file_modes(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     """Share of each file mode within each class."""
     shares = pd.crosstab(table["label"], table["mode"], normalize="index").loc[list(classes)]
     alt = "; ".join(f"{name}: " + ", ".join(f"{m} {v:.0%}" for m, v in row.items()) for name, row in shares.iterrows())
-    figure, (ax,) = _panels(f"Share of file modes in each class. {alt}.", 1, (6.4, 1.9))
+    figure, (ax,) = panels(f"Share of file modes in each class. {alt}.", 1, (6.4, 1.9))
     shares.plot.barh(stacked=True, ax=ax, color=sns.color_palette("colorblind", shares.shape[1]), width=0.6)
     ax.set(xlabel="share of the class's files", ylabel="", xlim=(0, 1))
     ax.invert_yaxis()
@@ -108,10 +108,10 @@ def file_modes(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
 def spectra(by_class: dict[str, Floats]) -> Figure:
     """Mean histogram of red, green and blue of each class's three-channel files."""
     if not by_class:
-        return _nothing("No file has three channels, so there are no colour spectra.")
+        return nothing("No file has three channels, so there are no colour spectra.")
     gaps = {name: float(np.abs(levels[0] - levels[2]).sum() / 2) for name, levels in by_class.items()}
     apart = "; ".join(f"{name}: red and blue differ over {gap:.0%} of the pixels" for name, gap in gaps.items())
-    figure, axes = _panels(f"Mean colour spectra of each class. {apart}.", len(by_class), (8.6, 2.8), sharey=True)
+    figure, axes = panels(f"Mean colour spectra of each class. {apart}.", len(by_class), (8.6, 2.8), sharey=True)
     for ax, (name, levels) in zip(axes, by_class.items(), strict=True):
         for level, colour, style in zip(levels, ("#C0392B", "#1E8449", "#2455A4"), ("-", "--", ":"), strict=True):
             smooth = np.convolve(level, np.full(5, 0.2), mode="same")
@@ -155,9 +155,7 @@ def prevalences(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
         f"{cue}: " + ", ".join(f"{row.label} {row.share:.0%}" for row in table[table["cue"] == cue].itertuples())
         for cue in cues
     )
-    figure, (left, right) = _panels(
-        f"Prevalence of artefacts. {told}.", 2, (8.6, 3.2), sharey=True, width_ratios=(3, 2)
-    )
+    figure, (left, right) = panels(f"Prevalence of artefacts. {told}.", 2, (8.6, 3.2), sharey=True, width_ratios=(3, 2))
     for offset, name, colour in ((-0.12, classes[0], BLUE), (0.12, classes[1], VERMILION)):
         rows = table[table["label"] == name]
         _whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, name)
@@ -175,12 +173,12 @@ def marker_styles(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     """Which kinds of markers the films of each class carry."""
     kinds = marker_kinds(table)
     if not kinds.any():
-        return _nothing("No marker was found on any film.")
+        return nothing("No marker was found on any film.")
     shares = pd.crosstab(kinds, table["label"], normalize="columns").drop(index="", errors="ignore")
     shares = shares.reindex(columns=list(classes), fill_value=0.0)
     shares = shares.loc[shares.sum(axis=1).sort_values(ascending=False).index[:10]]
     told = "; ".join(f"{kind}: " + ", ".join(f"{n} {v:.0%}" for n, v in row.items()) for kind, row in shares.iterrows())
-    figure, (ax,) = _panels(
+    figure, (ax,) = panels(
         f"Kinds of markers found, share of each class's films. {told}.", 1, (6.4, 0.9 + 0.3 * len(shares))
     )
     shares.plot.barh(ax=ax, color=[BLUE, VERMILION], width=0.75)
@@ -194,15 +192,13 @@ def marker_styles(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
 def detector_scores(scores: pd.DataFrame) -> Figure:
     """Precision and recall of each detector on films of known truth, with the aim of each as a tick."""
     if scores.empty:
-        return _nothing("No film of this database has a known truth.")
+        return nothing("No film of this database has a known truth.")
     names, parts = list(dict.fromkeys(scores["artefact"])), list(dict.fromkeys(scores["part"]))
     told = "; ".join(
         f"{row.part}, {row.artefact}: precision {row.precision:.2f}, recall {row.recall:.2f}"
         for row in scores.itertuples()
     )
-    figure, axes = _panels(
-        f"Detectors on films of known truth. {told}.", 2, (8.6, 0.9 + 0.42 * len(names)), sharey=True
-    )
+    figure, axes = panels(f"Detectors on films of known truth. {told}.", 2, (8.6, 0.9 + 0.42 * len(names)), sharey=True)
     for number, part in enumerate(parts):
         rows = scores[scores["part"] == part]
         place = np.array([names.index(name) for name in rows["artefact"]]) + 0.24 * (number - (len(parts) - 1) / 2)
@@ -248,7 +244,7 @@ def portraits(by_database: dict[str, dict[str, Portrait]]) -> Figure:
     histogram, spectrum = below.subplots(1, 2)
     drawn = ((name, label, one) for name, classes in by_database.items() for label, one in classes.items())
     for ax, colour, (name, label, one) in zip(means, sns.color_palette("colorblind", count), drawn, strict=True):
-        _film(ax, one.mean_film, f"{name}\n{label}")
+        draw_film(ax, one.mean_film, f"{name}\n{label}")
         _band(histogram, np.arange(one.histogram.shape[1]) * 256 / one.histogram.shape[1], 100 * one.histogram, colour)
         _band(spectrum, np.arange(1, one.spectrum.shape[1] + 1), one.spectrum, colour, f"{name}, {label}")
     highest = 100 * max(one.histogram[0, 1:-1].max() for classes in by_database.values() for one in classes.values())
@@ -275,7 +271,7 @@ def grey_levels(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     told = "; ".join(
         f"{text}: " + ", ".join(f"{n} {means.loc[n, c]:.3g}" for n in classes) for c, text in columns.items()
     )
-    figure, axes = _panels(f"Grey levels per class, medians: {told}.", 3, (8.6, 2.6))
+    figure, axes = panels(f"Grey levels per class, medians: {told}.", 3, (8.6, 2.6))
     for ax, (column, text) in zip(axes, columns.items(), strict=True):
         for name, colour in zip(classes, (BLUE, VERMILION), strict=True):
             values = table.loc[table["label"] == name, column]
@@ -290,7 +286,7 @@ def grey_levels(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
 def importances(table: pd.DataFrame) -> Figure:
     """How much the file-facts probe loses when one fact is shuffled."""
     told = ", ".join(f"{row.fact} {row.mean:.3f}" for row in table.head(3).itertuples())
-    figure, (ax,) = _panels(f"Permutation importance of file facts, strongest: {told}.", 1, (6.4, 3.0))
+    figure, (ax,) = panels(f"Permutation importance of file facts, strongest: {told}.", 1, (6.4, 3.0))
     ax.barh(table["fact"], table["mean"], xerr=table["sd"], color=GREY, ecolor="black", height=0.6)
     ax.invert_yaxis()
     ax.set(xlabel="fall of the held-out AUROC when the fact is shuffled (mean ± sd)")
@@ -306,8 +302,8 @@ def before_after(shown: Sequence[Shown], images: Pixels) -> Figure:
     )
     axes = figure.subplots(2, count, squeeze=False)
     for i, item in enumerate(shown):
-        _film(axes[0, i], item.film.pixels, f"{_name(item)}\n{item.film.mode}, {item.film.pixels.shape[0]} px")
-        _film(axes[1, i], images[i], f"grey, {images.shape[1]} px")
+        draw_film(axes[0, i], item.film.pixels, f"{_name(item)}\n{item.film.mode}, {item.film.pixels.shape[0]} px")
+        draw_film(axes[1, i], images[i], f"grey, {images.shape[1]} px")
     return figure
 
 
@@ -315,7 +311,7 @@ def split_parts(split: pd.DataFrame) -> Figure:
     """Films of each class in each part."""
     counts = pd.crosstab(split["part"], split["label"]).loc[["train", "val", "test"]]
     told = "; ".join(f"{part}: " + ", ".join(f"{n} {v}" for n, v in row.items()) for part, row in counts.iterrows())
-    figure, (ax,) = _panels(f"Films a part. {told}.", 1, (6.4, 2.0))
+    figure, (ax,) = panels(f"Films a part. {told}.", 1, (6.4, 2.0))
     counts.plot.barh(stacked=True, ax=ax, color=[BLUE, VERMILION], width=0.6)
     for container in ax.containers:
         ax.bar_label(container, label_type="center", color="white", fontsize=8)
@@ -331,7 +327,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     best = history.loc[history["val_loss"].idxmin()]
     last, kept = history["epoch"].iloc[-1], best["epoch"]
     alt = f"Training over {last:g} epochs; kept: epoch {kept:g}, validation F1 {best['val_f1']:.3f}."
-    figure, axes = _panels(alt, 4, (10.0, 2.6))
+    figure, axes = panels(alt, 4, (10.0, 2.6))
     for ax, name in zip(axes, ("loss", "accuracy", "f1"), strict=False):
         for part, colour, style in (("train", GREY, "--"), ("val", VERMILION, "-")):
             label = {"train": "training (augmented)", "val": "validation"}[part]
@@ -352,7 +348,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
 def confusion_matrices(points: dict[str, dict[str, Any]], classes: tuple[str, str]) -> Figure:
     """One confusion matrix an operating point."""
     told = "; ".join(f"at {name}: " + _listed(point["confusion"]) for name, point in points.items())
-    figure, axes = _panels(f"Confusion matrices on test. {told}.", len(points), (9.6, 3.0))
+    figure, axes = panels(f"Confusion matrices on test. {told}.", len(points), (9.6, 3.0))
     for ax, (name, point) in zip(axes, points.items(), strict=True):
         cells = point["confusion"]
         counts = np.array([[cells["tn"], cells["fp"]], [cells["fn"], cells["tp"]]])
@@ -373,9 +369,7 @@ def confusion_matrices(points: dict[str, dict[str, Any]], classes: tuple[str, st
 def roc_and_precision_recall(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
     """ROC and precision-recall curves on test, the operating points on them."""
     auroc, ap = metrics["auroc"]["value"], metrics["average_precision"]["value"]
-    figure, (left, right) = _panels(
-        f"ROC curve, AUROC {auroc:.3f}; precision-recall curve, AP {ap:.3f}.", 2, (8.6, 3.6)
-    )
+    figure, (left, right) = panels(f"ROC curve, AUROC {auroc:.3f}; precision-recall curve, AP {ap:.3f}.", 2, (8.6, 3.6))
     from sklearn.metrics import precision_recall_curve, roc_curve  # slow to import
 
     false_positive, true_positive, _ = roc_curve(test["target"], test["probability"])
@@ -405,7 +399,7 @@ def reliability(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
     """Observed share of positives against the probability, before and after calibration, and both score histograms."""
     before, after = metrics["calibration"]["before"]["ece"]["value"], metrics["ece"]["value"]
     alt = f"Calibration before (ECE {before:.3f}) and after (ECE {after:.3f}) temperature scaling."
-    figure, axes = _panels(alt, 3, (9.6, 3.2))
+    figure, axes = panels(alt, 3, (9.6, 3.2))
     edges = np.linspace(0, 1, ECE_BINS + 1)
     for ax, column, title in (
         (axes[0], "probability", f"before, ECE {before:.3f}"),
@@ -431,10 +425,10 @@ def reliability(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
 
 def mistakes(rows: pd.DataFrame, images: Pixels, columns: int = 6) -> Figure:
     """Films with what they are and the probability that the CNN gave them; images uint8 (n, H, W)."""
-    alt = "; ".join(f"{_short(r.file)}: {r.label}, probability {r.probability:.2f}" for r in rows.itertuples())
-    figure, axes = _tiles(len(rows), columns, f"Films the CNN gets most wrong. {alt}.")
+    alt = "; ".join(f"{short(r.file)}: {r.label}, probability {r.probability:.2f}" for r in rows.itertuples())
+    figure, axes = tiles(len(rows), columns, f"Films the CNN gets most wrong. {alt}.")
     for ax, image, row in zip(axes, images, rows.itertuples(), strict=True):
-        _film(ax, image, f"{_short(str(row.file))}\ntruly {row.label}\nscore {row.probability:.2f}")
+        draw_film(ax, image, f"{short(str(row.file))}\ntruly {row.label}\nscore {row.probability:.2f}")
     return figure
 
 
@@ -445,7 +439,7 @@ def accuracy_ladder(results: dict[str, Any], majority_accuracy: float) -> Figure
     told = "; ".join(
         f"{name}: accuracy {acc['value']:.3f}, AUROC {auc['value']:.3f}" for name, (acc, auc) in rows.items()
     )
-    figure, axes = _panels(f"What each cue alone reaches. {told}.", 2, (9.6, 3.4), sharey=True)
+    figure, axes = panels(f"What each cue alone reaches. {told}.", 2, (9.6, 3.4), sharey=True)
     places = np.arange(len(rows))
     for ax, column, title in (
         (axes[0], 0, "accuracy on the test films"),
@@ -466,9 +460,9 @@ def accuracy_ladder(results: dict[str, Any], majority_accuracy: float) -> Figure
 def answer_figure(given: Pixels, seen: Pixels, probability: float, threshold: float, verdict: str) -> Figure:
     """A film as given, as the model sees it, and its score with the operating point's threshold."""
     alt = f"The film as given and as the model sees it; called {verdict}, score {probability:.3f}."
-    figure, (left, middle, right) = _panels(alt, 3, (8.6, 3.0), width_ratios=(1, 1, 0.9))
-    _film(left, given, "as given")
-    _film(middle, seen, f"as the model sees it, {seen.shape[0]} px")
+    figure, (left, middle, right) = panels(alt, 3, (8.6, 3.0), width_ratios=(1, 1, 0.9))
+    draw_film(left, given, "as given")
+    draw_film(middle, seen, f"as the model sees it, {seen.shape[0]} px")
     right.barh([0], [probability], color=VERMILION if probability >= threshold else BLUE, height=0.4)
     right.axvline(threshold, color="black", linestyle=":")
     near = "right" if probability > 0.5 else "left"
@@ -485,14 +479,14 @@ def _figure(alt: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _nothing(sentence: str) -> Figure:
+def nothing(sentence: str) -> Figure:
     """A figure that says why there is none."""
     figure = _figure(sentence, (6.4, 0.6))
     figure.text(0, 0.5, sentence, va="center")
     return figure
 
 
-def _panels(alt: str, count: int, size: tuple[float, float], **how: Any) -> tuple[Figure, npt.NDArray[Any]]:
+def panels(alt: str, count: int, size: tuple[float, float], **how: Any) -> tuple[Figure, npt.NDArray[Any]]:
     """A figure with `count` axes side by side."""
     figure = _figure(alt, size)
     with mpl.rc_context({**sns.axes_style("whitegrid"), "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9}):
@@ -502,7 +496,7 @@ def _panels(alt: str, count: int, size: tuple[float, float], **how: Any) -> tupl
     return figure, axes
 
 
-def _tiles(count: int, columns: int, alt: str, legend: bool = False) -> tuple[Figure, list[Axes]]:
+def tiles(count: int, columns: int, alt: str, legend: bool = False) -> tuple[Figure, list[Axes]]:
     """A figure with `count` axes in rows of `columns`, for pictures."""
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -513,7 +507,8 @@ def _tiles(count: int, columns: int, alt: str, legend: bool = False) -> tuple[Fi
     return figure, axes[:count]
 
 
-def _film(ax: Axes, pixels: Pixels, title: str) -> None:
+def draw_film(ax: Axes, pixels: Pixels, title: str) -> None:
+    """A film in grey, or as it is, on axes without ticks."""
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     ax.set_title(title, fontsize=7)
     ax.set_axis_off()
@@ -547,10 +542,10 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _name(item: Shown) -> str:
-    return _short(item.row["file"])
+    return short(item.row["file"])
 
 
-def _short(file: str) -> str:
+def short(file: str) -> str:
     """The file's own name without folders and ending, cut where it is long; no dollar starts a formula."""
     stem = file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return (stem if len(stem) <= 18 else f"{stem[:17]}…").replace("$", r"\$")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from tblib.metrics import Estimate
-from tblib.shortcuts import FILE_FACTS, RULE
+from tblib.probes import FILE_FACTS, RULE
 from tblib.survey import CUES, Portrait, marker_kinds, within_spread
 
 LABELS = {  # of figures in tables
@@ -353,8 +353,7 @@ def probes(results: dict[str, Any]) -> str:
     return (
         f"Of the cues that see no lung, “{best}” separates the classes best (AUROC "
         f"{estimate(cues[best]['all']['auroc'])}); {found}{' (' + '; '.join(reached) + ')' if reached else ''}. "
-        "An accuracy that such cues reach cannot show that a model reads lungs. Whether this model uses them is not "
-        "measured here."
+        "An accuracy that such cues reach cannot show that a model reads lungs."
     )
 
 
@@ -371,8 +370,10 @@ def headline(summary: dict[str, Any], metrics: dict[str, Any], results: dict[str
     ]
 
 
-def key_figures(summary: dict[str, Any], metrics: dict[str, Any], results: dict[str, Any]) -> pd.DataFrame:
-    """The table at the top of the report: what, and its value with the interval."""
+def key_figures(
+    summary: dict[str, Any], metrics: dict[str, Any], results: dict[str, Any], verdicts: dict[str, str]
+) -> pd.DataFrame:
+    """The table at the top of the report: what, and its value with the interval; `verdicts` come last."""
     test = results["probes"]
     rows = {
         "Films": ", ".join(f"{n:,} {name}" for name, n in summary["films"].items()),
@@ -393,5 +394,5 @@ def key_figures(summary: dict[str, Any], metrics: dict[str, Any], results: dict[
         f"AUROC of {name}, no lung seen": estimate(probe["all"]["auroc"])
         for name, probe in test.items()
         if name != RULE
-    }
+    } | verdicts
     return pd.DataFrame({"figure": list(rows), "value (95 % interval)": list(rows.values())})

@@ -18,8 +18,8 @@ from tblib import TblibError, __version__
 from tblib.prepare import Normalisation
 from tblib.run import replacing
 
-CHANNELS = (32, 64, 128, 256)  # of the four blocks, each of which halves the side
-HIDDEN = (256, 128, 32)  # of the fully connected layers before the last
+CHANNELS = (1, 2, 4, 8)  # of the four blocks, times the width; each halves the side
+HIDDEN = (8, 4, 1)  # of the fully connected layers before the last, times the width
 MAGIC = "tblib CNN"  # says whose file it is
 
 
@@ -33,19 +33,20 @@ class CNN(nn.Module):
     Args:
         size: side of the input, a multiple of 16.
         dropout: share of the hidden units dropped while training.
+        width: channels of the first block; the others have 2, 4 and 8 times as many.
     """
 
-    def __init__(self, size: int, dropout: float = 0.3) -> None:
+    def __init__(self, size: int, dropout: float = 0.3, width: int = 32) -> None:
         super().__init__()
-        widths = (1, *CHANNELS)
-        self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip(widths, CHANNELS, strict=False)))
+        channels, hidden = ([width * factor for factor in factors] for factors in (CHANNELS, HIDDEN))
+        self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip([1, *channels], channels, strict=False)))
         self.size = size
         self.side = size // 2 ** len(CHANNELS)  # of the last block's output
-        inputs = (CHANNELS[-1] * self.side**2, *HIDDEN)
+        inputs = (channels[-1] * self.side**2, *hidden)
         layers: list[nn.Module] = []
-        for i, o in zip(inputs, HIDDEN, strict=False):
+        for i, o in zip(inputs, hidden, strict=False):
             layers += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
-        self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(HIDDEN[-1], 1))
+        self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(hidden[-1], 1))
 
     def forward(self, films: Tensor) -> Tensor:
         """Logits float (B,) from normalised films float (B, 1, size, size), or smaller ones while it learns.
@@ -121,7 +122,7 @@ def load_model(path: Path) -> TrainedModel:
     if metadata.get("program") != MAGIC:
         raise ModelError(f"{path} was not written by tblib; its weights fit no network here. Give a model.safetensors.")
     preparation, training = json.loads(metadata["preparation"]), json.loads(metadata["training"])
-    cnn = CNN(preparation["size"], training["dropout"])
+    cnn = CNN(preparation["size"], training["dropout"], training["width"])
     try:
         cnn.load_state_dict(weights)
     except RuntimeError as error:

@@ -92,7 +92,9 @@ KAGGLE: Preset = {
     "jpeg": Prevalence(0.10, 0.40),
 }
 CLEAN: Preset = {name: Prevalence(sum(share) / 2, sum(share) / 2) for name, share in KAGGLE.items()}
-PRESETS = {"kaggle": KAGGLE, "clean": CLEAN}
+# What an audit has to find; all else is alike in both classes.
+PLANTED: Preset = {**CLEAN, **{name: KAGGLE[name] for name in (*COLOURS, "white_rectangle")}}
+PRESETS = {"kaggle": KAGGLE, "clean": CLEAN, "planted": PLANTED}
 
 
 def read_preset(name: str) -> Preset:

@@ -13,8 +13,9 @@ import torch
 
 from tblib import RESEARCH_USE, TblibError
 from tblib.evaluate import Calibration
-from tblib.film import Film, FilmError, Pixels, open_film, resized
+from tblib.film import Film, FilmError, Pixels, open_film
 from tblib.model import TrainedModel, load_model
+from tblib.remedies import seen as as_seen
 from tblib.run import Run
 from tblib.train import infer
 
@@ -74,7 +75,7 @@ class Predictor:
         if point not in self.thresholds:
             raise PredictionError(f"There is no operating point {point!r}; choose {', '.join(self.thresholds)}.")
         film = open_film(content, name)
-        seen = resized(film.grey, self.trained.size)
+        seen = as_seen(film.grey, self.trained.size, self.trained.preparation["remedy"])
         films = torch.from_numpy(seen.copy())[None, None]  # (1, 1, size, size)
         logit = infer(self.trained.cnn, [films], self.trained.normalisation).double().numpy()
         probability = float(1 / (1 + np.exp(-logit[0])))

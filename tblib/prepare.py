@@ -14,11 +14,13 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.catalogue import CHUNK, Database, usable
-from tblib.film import Pixels, open_film, resized
+from tblib.film import Pixels, open_film
+from tblib.remedies import on_films, seen
 from tblib.run import Run, replacing, write_json, write_table
 
 PARTS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
+GROUPING = {"marker": "marker", "white_rectangle": "rectangle", "bordered": "border"}  # column -> cue, of `cue_groups`
 LEAST_A_CLASS = 10  # films of a class below which an 80/10/10 split leaves a part with none
 
 
@@ -34,23 +36,26 @@ class Normalisation:
     sd: float
 
 
-def decode_images(database: Database, table: pd.DataFrame, size: int, path: Path) -> None:
+def decode_images(database: Database, files: list[str], size: int, path: Path, remedy: str = "none") -> None:
     """Write uint8 (N, size, size), 0 black … 255 white, to the .npy file `path`, whole or not at all.
 
-    Image i is row i of `usable(table)`. Films are decoded in parallel threads (Pillow lets go of the
-    interpreter while it decodes) into a memory map, so that memory does not grow with the database.
+    Image i is file i, as a model trained with `remedy` sees it (`tblib.remedies.seen`). Films are decoded in
+    parallel threads (Pillow lets go of the interpreter while it decodes) into a memory map, so that memory does not
+    grow with the database.
     """
     with replacing(path) as part:
-        _decode_into(part, database, usable(table)["file"].tolist(), size)
+        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+        decode_into(images, database, files, remedy)
 
 
-def _decode_into(path: Path, database: Database, files: list[str], size: int) -> None:
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+def decode_into(images: Pixels, database: Database, files: list[str], remedy: str) -> None:
+    """Fill uint8 (N, size, size) with the films of N files, as a model trained with `remedy` sees them."""
+    size = images.shape[1]
 
     def fill(start: int) -> None:
         """Decode one chunk of films into its place."""
         for i in range(start, min(start + CHUNK, len(files))):
-            images[i] = resized(open_film(database.read(files[i]), files[i]).grey, size)
+            images[i] = seen(open_film(database.read(files[i]), files[i]).grey, size, remedy)
 
     starts = range(0, len(files), CHUNK)
     jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
@@ -83,6 +88,18 @@ def split(table: pd.DataFrame, seed: int) -> pd.Series:
     return films["twin_group"].map(part_of).rename("part")
 
 
+def cue_groups(films: pd.DataFrame) -> pd.Series:
+    """Label and cues of each film, as "Normal: marker, border": the groups whose balance a remedy may mend.
+
+    Groups of a label with fewer than `LEAST_A_CLASS` films are one: "Normal: rarer".
+    """
+    carried = films[list(GROUPING)].astype(bool)
+    names = carried.apply(lambda row: ", ".join(GROUPING[cue] for cue in GROUPING if row[cue]) or "none", axis=1)
+    groups = films["label"] + ": " + names
+    rare = groups.map(groups.value_counts()) < LEAST_A_CLASS
+    return groups.where(~rare, films["label"] + ": rarer")
+
+
 def _deal(sizes: pd.Series) -> dict[int, str]:
     """Group -> part, for groups of one class in shuffled order."""
     wanted = np.array(SHARES) * sizes.sum()
@@ -105,24 +122,26 @@ def normalisation(images: Pixels, rows: npt.NDArray[np.int64]) -> Normalisation:
     return Normalisation(mean=total / pixels, sd=max(variance, 0.0) ** 0.5)
 
 
-def prepare(run: Run, database: Database, size: int, seed: int) -> dict[str, Any]:
+def prepare(run: Run, database: Database, size: int, seed: int, remedy: str = "none") -> dict[str, Any]:
     """Write ``images.npy``, ``split.csv`` and ``preparation.json``; return the last one's content.
 
     ``split.csv`` has a row an image: image (its number in ``images.npy``), file, label, target (1 for the
-    positive class), twin_group, part. ``preparation.json`` is the one place where class names, input
-    size and normalisation are kept; the model file carries them on.
+    positive class), twin_group, cues (its label and what it carries, `cue_groups`), part. ``preparation.json`` is
+    the one place where class names, input size, what was done to the films (that part of `remedy`) and
+    normalisation are kept; the model file carries them on.
 
     Raises:
         PreparationError: the size is not a multiple of 16 from 32 on, or the split cannot be made.
+        RemedyError: there is no such remedy.
     """
     if size < 32 or size % 16:
         raise PreparationError(f"size is {size}; the CNN halves it four times and needs a multiple of 16, at least 32.")
-    table = run.table("catalogue.csv")
+    table, done = run.table("catalogue.csv"), on_films(remedy)
     films = usable(table)
     part = split(table, seed)
-    decode_images(database, table, size, run.path("images.npy"))
+    decode_images(database, films["file"].tolist(), size, run.path("images.npy"), done)
     rows = films[["file", "label", "twin_group"]].assign(
-        part=part, target=(films["label"] == database.positive).astype(int)
+        cues=cue_groups(films), part=part, target=(films["label"] == database.positive).astype(int)
     )
     rows.insert(0, "image", np.arange(len(rows)))
     statistics = normalisation(load_images(run), rows.loc[part == "train", "image"].to_numpy())
@@ -132,6 +151,7 @@ def prepare(run: Run, database: Database, size: int, seed: int) -> dict[str, Any
         "negative": database.negative,
         "positive": database.positive,
         "size": size,
+        "remedy": done,
         "mean": statistics.mean,
         "sd": statistics.sd,
         "seed": seed,

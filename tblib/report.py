@@ -13,7 +13,7 @@ from jinja2 import DictLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
-from tblib import RESEARCH_USE
+from tblib import RESEARCH_USE, evidence
 from tblib.findings import headline, key_figures
 from tblib.run import STEPS, Run, replacing
 
@@ -48,8 +48,8 @@ def build_report(run: Run, record: dict[str, Any]) -> Path:
         lead=f"Tuberculosis on chest films: a CNN and its shortcuts. {summary['database']}, {record['finished']}.",
         synthetic=summary["synthetic"],
         research_use=RESEARCH_USE,
-        findings=headline(*results),
-        key_figures=_table(key_figures(*results)),
+        findings=[*evidence.audit(results[2]), *headline(*results)],
+        key_figures=_table(key_figures(*results, evidence.key_figures(results[2]))),
         chapters=[chapter(run.path(f"notebooks/{step.notebook}"), step.name) for step in STEPS],
         made=_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
         parameters=_table(_parameters(record)),

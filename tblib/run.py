@@ -19,7 +19,7 @@ from tblib import TblibError
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
 
 TEXTS = (  # columns of the run's tables that are no numbers, even where every cell is empty
-    "file", "label", "part", "problem", "mode", "sha256", "pixels_sha256",
+    "file", "label", "part", "cues", "problem", "mode", "sha256", "pixels_sha256",
     "white_rectangles", "black_boxes", "markers", "border", "claimed_source",
 )  # fmt: skip
 
@@ -65,7 +65,15 @@ STEPS = (
     Step(
         "shortcuts",
         "05_shortcuts.ipynb",
-        ("catalogue.csv", "catalogue.json", "images.npy", "split.csv", "predictions.csv", "metrics.json"),
+        (
+            "catalogue.csv",
+            "catalogue.json",
+            "images.npy",
+            "split.csv",
+            "model.safetensors",
+            "predictions.csv",
+            "metrics.json",
+        ),
         ("shortcuts.json",),
     ),
     Step(

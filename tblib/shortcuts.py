@@ -1,206 +1,458 @@
-"""Shortcuts: how well the film around the lungs predicts the label, with no look at a lung.
+"""Shortcuts: every suspect's evidence, from probes, retrained networks, edits and planted cues, and its verdict.
 
-First floor: probes that see one cue and nothing else. They answer whether a cue *predicts* the label;
-whether the model *uses* it is another question, and no figure here answers that one.
+Each function takes the audit of a run and returns plain numbers; `conclude` writes all of them to ``shortcuts.json``.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tblib import TblibError
-from tblib.artefacts import FACT_COLUMNS, carries_colour_cue
-from tblib.catalogue import usable
+from tblib import probes, saliency, suspects, trials, verdicts
+from tblib.audit import FEWEST, MATCHED_ON, Audit, over_seeds
 from tblib.film import Pixels
-from tblib.metrics import KAGGLE_FILMS, Floats, Scored, at_balance, bootstrap_weights, proportions, ranking
-from tblib.prepare import load_images
-from tblib.run import Run, write_json
+from tblib.jobs import Job
+from tblib.metrics import Estimate, Floats, Scored, auroc, bootstrap_weights, ranking, wilson
+from tblib.run import write_json
+from tblib.survey import prevalence
+from tblib.suspects import Pairs, Suspect
 
-LEAF = 5  # films in a leaf of the boosting, at least: with the usual 20 a class of a dozen films cannot be told apart
-BORDER = 0.05  # of the side: the ring that the border probe sees
-SEGMENT = 16  # pieces into which each side of the ring is cut
-BINS = 32  # of the grey histogram
-THUMBNAIL = 4  # pixels a side of the thumbnail probe
-RULE = "rule: one channel or tinted"
-FILE_FACTS = "file facts"
-PERCENT = ("sensitivity", "specificity", "accuracy", "accuracy_at_3500_700")  # of the figures of `summarise`
+GATED = 24  # films of a class that maps are made of, and films that the gate looks at
+SHOWN = 6  # maps shown
 
 
-class ShortcutError(TblibError):
-    """Probes that cannot be fitted."""
+# --- what cues tell ------------------------------------------------------------------------------
 
 
-def file_facts(table: pd.DataFrame) -> pd.DataFrame:
-    """Float (N, F): what the files tell before anyone looks at a picture (`FACT_COLUMNS`)."""
-    return table[list(FACT_COLUMNS)].astype(float)
-
-
-def border_strips(images: Pixels) -> pd.DataFrame:
-    """Float (N, 8 · SEGMENT): mean and sd of the pieces of the outermost `BORDER` of each side of uint8 (N, H, W)."""
-    width = max(1, round(BORDER * images.shape[1]))
-    sides = [images[:, :width], images[:, -width:], images[:, :, :width], images[:, :, -width:]]
-    columns = []
-    for side, across in zip(sides, (1, 1, 2, 2), strict=True):
-        for piece in np.array_split(side, SEGMENT, axis=3 - across):
-            columns += [piece.mean(axis=(1, 2)), piece.std(axis=(1, 2))]
-    return pd.DataFrame(np.stack(columns, axis=1))
-
-
-def grey_histogram(images: Pixels) -> pd.DataFrame:
-    """Float (N, BINS): share of the pixels of uint8 (N, H, W) in each of `BINS` equal ranges of grey."""
-    counts = [np.bincount(image.ravel() // (256 // BINS), minlength=BINS) for image in images]
-    return pd.DataFrame(np.stack(counts) / images[0].size)
-
-
-def thumbnail(images: Pixels) -> pd.DataFrame:
-    """Float (N, THUMBNAIL²): uint8 (N, H, W) shrunk to THUMBNAIL × THUMBNAIL means."""
-    count, side = images.shape[:2]
-    fold = side // THUMBNAIL
-    return pd.DataFrame(images.reshape(count, THUMBNAIL, fold, THUMBNAIL, fold).mean(axis=(2, 4)).reshape(count, -1))
-
-
-def cross_validated(
-    features: pd.DataFrame,
-    target: npt.NDArray[np.int64],
-    group: npt.NDArray[np.int64],
-    seed: int,
-    kind: str = "boosting",
-) -> Floats:
-    """Probability float (N,) of each film by a probe that was fitted without its fold; twins share a fold.
-
-    Args:
-        features: (N, F).
-        target: (N,), 1 for the positive class.
-        group: (N,), twin group.
-        seed: of the folds and the boosting.
-        kind: ``boosting`` (gradient-boosted trees) or ``logistic`` (standardised logistic regression).
-    """
-    probability = np.zeros(len(target))
-    for fit_rows, test_rows in _folds(features, target, group, seed):
-        probe = _probe(kind, seed).fit(features.iloc[fit_rows], target[fit_rows])
-        probability[test_rows] = probe.predict_proba(features.iloc[test_rows])[:, 1]
-    return probability
-
-
-def fact_importance(
-    features: pd.DataFrame, target: npt.NDArray[np.int64], group: npt.NDArray[np.int64], seed: int
-) -> pd.DataFrame:
-    """How much AUROC falls on held-out films when one fact is shuffled: columns fact, mean, sd over folds and repeats.
-
-    Facts that say the same stand in for each other, so that each of them may look unimportant.
-    """
-    from sklearn.inspection import (
-        permutation_importance,  # slow to import, here and below, and most look at tables only
-    )
-
-    falls = []
-    for fit_rows, test_rows in _folds(features, target, group, seed):
-        probe = _probe("boosting", seed).fit(features.iloc[fit_rows], target[fit_rows])
-        held_out = features.iloc[test_rows], target[test_rows]
-        falls.append(
-            permutation_importance(probe, *held_out, scoring="roc_auc", n_repeats=5, random_state=seed).importances
-        )
-    drawn = np.concatenate(falls, axis=1)
-    table = pd.DataFrame({"fact": features.columns, "mean": drawn.mean(axis=1), "sd": drawn.std(axis=1)})
-    return table.sort_values("mean", ascending=False, ignore_index=True)
-
-
-def summarise(scored: Scored, replicates: int, seed: int) -> dict[str, Any]:
-    """AUROC, sensitivity, specificity, accuracy and accuracy at 3,500 : 700 of probabilities, called at 0.5."""
-    shares = proportions(scored, 0.5)
-    estimates = {
-        "auroc": ranking(scored, bootstrap_weights(scored, replicates, seed)),
-        **{name: shares[name] for name in ("sensitivity", "specificity", "accuracy")},
-        "accuracy_at_3500_700": at_balance(shares["sensitivity"], shares["specificity"], *KAGGLE_FILMS),
-    }
-    return {"films": len(scored.target)} | {name: estimate._asdict() for name, estimate in estimates.items()}
-
-
-def estimates_of(summaries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The estimates alone of some `summarise` results, for a table."""
-    return {name: {key: value for key, value in found.items() if key != "films"} for name, found in summaries.items()}
-
-
-def fact_features(
-    films: pd.DataFrame, positive: str
-) -> tuple[pd.DataFrame, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """File facts (N, F), target (N,) and twin group (N,) of the usable films of a catalogue."""
-    return file_facts(films), (films["label"] == positive).to_numpy(int), films["twin_group"].to_numpy()
-
-
-def probe_file_facts(films: pd.DataFrame, positive: str, replicates: int, seed: int) -> dict[str, Any]:
-    """The colour rule and both file-fact probes on the usable films of a catalogue: name -> `summarise`."""
-    _, target, group = fact_features(films, positive)
-    scores = _file_scores(films, target, group, seed)
-    return {name: summarise(Scored(target, score, group), replicates, seed) for name, score in scores.items()}
-
-
-def audit(run: Run, replicates: int, seed: int) -> dict[str, Any]:
-    """Fit every probe, set it beside the CNN, write ``shortcuts.json``, return its content.
+def probe(audit: Audit) -> dict[str, Any]:
+    """Fit every probe and set it beside the CNN.
 
     Under ``probes`` each cue has its figures on ``all`` films, cross-validated, and on the ``test`` films alone,
     those that the CNN's figures under ``cnn`` are measured on.
     """
-    split, films, images = run.table("split.csv"), usable(run.table("catalogue.csv")), load_images(run)
-    target, group = split["target"].to_numpy(), split["twin_group"].to_numpy()
-    scores = _file_scores(films, target, group, seed)
-    seen = {f"border strips ({100 * BORDER:.0f} %)": border_strips, f"grey histogram ({BINS} bins)": grey_histogram}
-    seen[f"thumbnail ({THUMBNAIL}×{THUMBNAIL})"] = thumbnail
-    scores |= {name: cross_validated(see(images), target, group, seed) for name, see in seen.items()}
-    test = (split["part"] == "test").to_numpy()
-    cnn = run.table("predictions.csv").query("part == 'test'")
-    content = {
+    target, group = audit.target, audit.group
+    scores = probes.probe_scores(audit.films, audit.images, target, group, audit.seed)
+    test = (audit.films["part"] == "test").to_numpy()
+    predictions = audit.run.table("predictions.csv").query("part == 'test'")
+    cnn = Scored(*(predictions[name].to_numpy() for name in ("target", "probability", "twin_group")))
+    return {
         "probes": {
             name: {
-                "all": summarise(Scored(target, score, group), replicates, seed),
-                "test": summarise(Scored(target[test], score[test], group[test]), replicates, seed),
+                "all": probes.summarise(Scored(target, score, group), audit.replicates, audit.seed),
+                "test": probes.summarise(Scored(target[test], score[test], group[test]), audit.replicates, audit.seed),
             }
             for name, score in scores.items()
         },
-        "cnn": summarise(
-            Scored(*(cnn[name].to_numpy() for name in ("target", "probability", "twin_group"))), replicates, seed
-        ),
-        "seed": seed,
+        "cnn": probes.summarise(cnn, audit.replicates, audit.seed),
+        "held_out": {"films": len(audit.logits), "auroc": ranking(audit.held, audit.weights)._asdict()},
     }
-    write_json(run.path("shortcuts.json"), content)
+
+
+def climb(audit: Audit) -> list[dict[str, Any]]:
+    """The ladder: AUROC of small CNNs retrained on what each rung leaves, and of the CNN at hand on the same rung.
+
+    One row a rung: rung, sees, n, seeds, mean, sd, low, high (of the mean over seeds, bootstrap of films), masked (the
+    CNN at hand, not retrained: that also measures how strange such a film is to it).
+    """
+    shared = {"images": audit.images, "fields": audit.fields, "target": audit.target, "train": audit.train}
+    wanted = [(name, seed) for name in audit.budget.rungs for seed in range(audit.budget.seeds)]
+    jobs = [
+        Job(trials.climb, shared, {"name": name, "seed": seed, "training": audit.budget.training})
+        for name, seed in wanted
+    ]
+    found = audit.jobs(jobs, "ladder")
+    rows = []
+    for name in audit.budget.rungs:
+        logits = [np.array(result["logits"]) for (rung, _), result in zip(wanted, found, strict=True) if rung == name]
+        left = trials.rung(audit.images[~audit.train], audit.fields[~audit.train], name)
+        masked = ranking(replace(audit.held, score=audit.ask(left)), audit.weights)
+        rows.append(
+            {"rung": name, "sees": trials.RUNGS[name], "n": len(audit.logits), "seeds": len(logits)}
+            | over_seeds(audit, logits)
+            | {"masked": masked._asdict()}
+        )
+    return rows
+
+
+# --- what the CNN uses ---------------------------------------------------------------------------
+
+
+def edit(audit: Audit) -> dict[str, Any]:
+    """Every suspect's edits on held-out films: suspect -> sufficiency, necessity, doses, by_class and fall.
+
+    Effects are in logits towards the class that the cue goes with (`towards`), over the placebo.
+    """
+    rows = np.flatnonzero(~audit.train)[: audit.budget.films]
+    greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
+    size, remedy, seed = audit.model.size, audit.model.preparation["remedy"], audit.seed
+    found: dict[str, Any] = {}
+    for one in suspects.SUSPECTS:
+        carries = one.score(table) > 0
+        lacking = ~carries if one.name != "sharpness, compression" else np.ones(len(rows), bool)
+        put: Pairs | None = None
+        if one.put:
+            put = suspects.only(suspects.added(one, greys, size, remedy, seed), lacking)
+        elif one.name == suspects.STYLE:
+            put = suspects.restyled(greys, table, audit.database.positive, size, remedy, seed)
+        elif one.name == suspects.OUTSIDE:
+            put = suspects.swapped(audit.images[rows], audit.fields[rows], audit.target[rows], seed)
+        taken = suspects.removed(one, greys, table, size, remedy, seed)
+        found[one.name] = _effects(audit, one, rows, put, taken)
+        if one.put and len(one.doses) > 1:
+            doses = {
+                dose: suspects.only(suspects.added(one, greys, size, remedy, seed, dose), lacking) for dose in one.doses
+            }
+            found[one.name]["doses"] = [_dose(audit, dose, pairs) for dose, pairs in doses.items()]
+    return found
+
+
+def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels]]]:
+    """Names of the suspects that can be edited, and for each a film as the CNN gets it, edited, and with the placebo."""
+    rows = np.flatnonzero(~audit.train)
+    names, films = [], []
+    for place, one in enumerate(suspects.EDITED):
+        lacking = rows[one.score(audit.films.iloc[rows]) <= 0]
+        if len(lacking):
+            row = lacking[[place % len(lacking)]]
+            size, remedy = audit.model.size, audit.model.preparation["remedy"]
+            pairs = suspects.added(one, audit.greys(row), size, remedy, audit.seed)
+            names.append(one.name)
+            films.append((audit.images[row[0]], pairs.edited[0], pairs.placebo[0]))
+    return names, films
+
+
+def _effects(
+    audit: Audit, one: Suspect, rows: npt.NDArray[np.int64], put: Pairs | None, taken: Pairs
+) -> dict[str, Any]:
+    """Sufficiency and necessity of one suspect, per class too, and the AUROC without it."""
+    towards = association(audit, one)["towards"]
+    told: dict[str, Any] = {"towards": towards, "sufficiency": None, "necessity": None, "fall": None, "by_class": []}
+    for way, pairs in (("sufficiency", put), ("necessity", taken)):
+        if pairs is None or not len(pairs.rows):
+            continue
+        after, before = audit.ask(pairs.edited), audit.ask(pairs.placebo)
+        signed = towards * pairs.sign
+        moved, flipped, group = (
+            signed * (after - before),
+            signed * trials.turned(after, before),
+            audit.group[rows[pairs.rows]],
+        )
+        told[way] = verdicts.effect(moved, flipped, group, audit.replicates, audit.seed)
+        for label in (0, 1):
+            own = audit.target[rows[pairs.rows]] == label
+            part = verdicts.effect(moved[own], flipped[own], group[own], audit.replicates, audit.seed)
+            told["by_class"].append({"way": way, "label": label, "effect": part and _plain(part)})
+    if len(taken.rows):
+        logits = audit.logits[: len(rows)].copy()
+        logits[taken.rows] = audit.ask(taken.edited)
+        told["fall"] = _fall(audit, logits, len(rows))
+    return told
+
+
+def _fall(audit: Audit, without: Floats, count: int) -> Estimate:
+    """How much the AUROC on the first `count` held-out films falls once logits are those without a cue."""
+    part = Scored(audit.held.target[:count], audit.logits[:count], audit.held.group[:count])
+    weights, ones = bootstrap_weights(part, audit.replicates, audit.seed), np.ones((1, count))
+    value, drawn = (auroc(part, each) - auroc(replace(part, score=without), each) for each in (ones, weights))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(float(value[0]), float(low), float(high))
+
+
+def _dose(audit: Audit, dose: float, pairs: Pairs) -> dict[str, Any]:
+    """Mean movement of the logit over the placebo at one dose, towards the positive class."""
+    if not len(pairs.rows):
+        return {"dose": dose, "n": 0, "mean": None, "low": None, "high": None}
+    moved = audit.ask(pairs.edited) - audit.ask(pairs.placebo)
+    found = verdicts.effect(moved, moved, pairs.rows, audit.replicates, audit.seed)
+    mean = found.mean if found else Estimate(None, None, None)
+    return {"dose": dose, "n": len(moved), **mean._asdict()} | {"mean": mean.value}
+
+
+def association(audit: Audit, one: Suspect) -> dict[str, Any]:
+    """How a suspect's score goes with the label over all films: AUROC with interval, p of 0.5, towards (1 or −1)."""
+    score = one.score(audit.films)
+    if one.name == suspects.STYLE:
+        score = style_score(audit)
+    elif one.name == suspects.OUTSIDE:
+        score = probes.cross_validated(probes.border_strips(audit.images), audit.target, audit.group, audit.seed)
+    scored = Scored(audit.target, score, audit.group)
+    weights = bootstrap_weights(scored, audit.replicates, audit.seed)
+    area, p = ranking(scored, weights), verdicts.two_sided(auroc(scored, weights), 0.5)
+    return {"auroc": area, "p": p, "towards": 1.0 if (area.value or 0) >= 0.5 else -1.0}
+
+
+def style_score(audit: Audit) -> Floats:
+    """Float (N,): how like the positive class's a film's marker is, by letter and style, cross-validated.
+
+    Films without a marker get the middle: style tells of films that carry one.
+    """
+    carried = audit.films["marker"].astype(bool).to_numpy()
+    score = np.full(len(carried), 0.5)
+    kinds = pd.get_dummies(audit.films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
+    target, group = audit.target[carried], audit.group[carried]
+    if min((target == 0).sum(), (target == 1).sum()) >= FEWEST:
+        score[carried] = probes.cross_validated(kinds, target, group, audit.seed, kind="logistic")
+    return score
+
+
+# --- what the audit can find ---------------------------------------------------------------------
+
+
+def plant(audit: Audit) -> dict[str, Any]:
+    """Planted cues and negative controls: how often the audit finds what is there, and what is not.
+
+    Returns:
+        curve: a row a suspect and strength: suspect, p, n, used (share with Wilson interval), moved, auroc.
+        controls: a row a kind (shuffled labels; parity of the file number): tests, used, moved, auroc.
+        training, films: how.
+    """
+    rows = _planted_rows(audit)
+    greys, train = audit.greys(rows), audit.train[rows]
+    plain, target, group = audit.images[rows], audit.target[rows], audit.group[rows]
+    size, remedy = audit.model.size, audit.model.preparation["remedy"]
+    pairs = {one.name: suspects.added(one, greys, size, remedy, audit.seed) for one in suspects.EDITED}
+    how: dict[str, Any] = audit.budget.training
+    shared: dict[str, npt.NDArray[Any]] = {"plain": plain, "label": target, "group": group, "train": train}
+    wanted = [(name, p, seed) for name in pairs for p in audit.budget.planted for seed in range(audit.budget.replicas)]
+    jobs = [
+        Job(
+            trials.plant,
+            shared | {"put": pairs[name].edited, "placebo": pairs[name].placebo},
+            {"p": p, "shuffle": True, "seed": seed, "training": how},
+        )
+        for name, p, seed in wanted
+    ]
+    edited = np.stack([np.stack([one.edited, one.placebo]) for one in pairs.values()])
+    cues = np.stack([one.score(audit.films.iloc[rows]) for one in suspects.EDITED])
+    shared |= {"edited": edited, "cues": cues}
+    kinds = {"shuffled labels": target, "parity of the file number": _parity(audit.films["file"].iloc[rows])}
+    denials = [
+        Job(
+            trials.deny,
+            shared | {"label": label},
+            {"names": list(pairs), "shuffle": kind == "shuffled labels", "seed": seed, "training": how},
+        )
+        for kind, label in kinds.items()
+        for seed in range(audit.budget.controls)
+    ]
+    found = audit.jobs(jobs + denials, "planted cues")
+    return {
+        "curve": _curve(wanted, found[: len(jobs)]),
+        "controls": _controls(list(kinds), list(pairs), found[len(jobs) :]),
+        "films": len(rows),
+        "trained_on": int(train.sum()),
+        "training": asdict(trials.training_of(how)),
+    }
+
+
+def _planted_rows(audit: Audit) -> npt.NDArray[np.int64]:
+    """Films that are planted into: at most the budget's, drawn from both classes and parts as they are common."""
+    count = len(audit.films)
+    if count <= audit.budget.films:
+        return np.arange(count)
+    from sklearn.model_selection import train_test_split
+
+    strata = 2 * audit.target + audit.train
+    rows, _ = train_test_split(
+        np.arange(count), train_size=audit.budget.films, stratify=strata, random_state=audit.seed
+    )
+    return np.sort(rows)
+
+
+def _parity(files: pd.Series) -> npt.NDArray[np.int64]:
+    """1 for an odd number at the end of a file's name, 0 for an even one; files without take their place's."""
+    number = files.str.extract(r"(\d+)\D*$", expand=False)
+    places = pd.Series(np.arange(len(files)), index=files.index)
+    return number.where(number.notna(), places.astype(str)).astype(object).map(int).to_numpy(np.int64) % 2
+
+
+def _curve(wanted: list[tuple[str, float, int]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for name, p in dict.fromkeys((name, p) for name, p, _ in wanted):
+        own = [result for (n, q, _), result in zip(wanted, found, strict=True) if (n, q) == (name, p)]
+        share, moved = (wilson(sum(result[what] for result in own), len(own)) for what in ("used", "moved"))
+        rows.append(
+            {"suspect": name, "p": p, "n": len(own), "used": share._asdict(), "moved": moved._asdict()}
+            | {"auroc": float(np.mean([result["auroc"] for result in own]))}
+        )
+    return rows
+
+
+def _controls(kinds: list[str], names: list[str], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for kind, own in zip(kinds, np.array_split(np.array(found, dtype=object), len(kinds)), strict=True):
+        answers = [result[name] for result in own for name in names]
+        used, moved = (wilson(sum(one[what] for one in answers), len(answers)) for what in ("used", "moved"))
+        rows.append(
+            {"control": kind, "trainings": len(own), "tests": len(answers), "used": used._asdict()}
+            | {"moved": moved._asdict(), "auroc": float(np.mean([result["auroc"] for result in own]))}
+        )
+    return rows
+
+
+# --- matched films, worst groups, maps -----------------------------------------------------------
+
+
+def match(audit: Audit) -> dict[str, Any]:
+    """AUROC within pairs of held-out films that are alike in a suspect's score, or in all; worst groups.
+
+    Returns:
+        all: pairs and AUROC of films alike in `MATCHED_ON`; by_suspect: the same for each suspect; groups: accuracy
+        of each group of label and cues with at least `FEWEST` films.
+    """
+    table = audit.films[~audit.train]
+    jointly = verdicts.matched_pairs(table[list(MATCHED_ON)].to_numpy(float), audit.held.target)
+    by_suspect = {}
+    for one in suspects.SUSPECTS:
+        pairs = verdicts.matched_pairs(one.score(table)[:, None], audit.held.target)
+        by_suspect[one.name] = {"pairs": len(pairs), **verdicts.matched_auroc(audit.logits, pairs)._asdict()}
+    groups = verdicts.worst_groups(table["cues"], audit.held.target, audit.logits > 0)
+    return {
+        "all": {
+            "pairs": len(jointly),
+            "scores": list(MATCHED_ON),
+            **verdicts.matched_auroc(audit.logits, jointly)._asdict(),
+        },
+        "by_suspect": by_suspect,
+        "groups": groups[groups["n"] >= FEWEST].to_dict("records"),
+        "too_small": groups.loc[groups["n"] < FEWEST, "group"].tolist(),
+    }
+
+
+def look(audit: Audit) -> tuple[dict[str, Any], npt.NDArray[np.int64], Floats]:
+    """Saliency maps of held-out films, behind their gate: the numbers, rows of the shown films, and their maps."""
+    held = np.flatnonzero(~audit.train)
+    rows = np.concatenate([held[audit.target[held] == label][:GATED] for label in (0, 1)])
+    gate = saliency.gate(audit.model, audit.images[rows[:: max(1, len(rows) // GATED)]], audit.seed)
+    if not gate["open"]:
+        return {"gate": gate, "inside": None}, rows[:0], np.empty((0, *audit.images.shape[1:]))
+    maps = saliency.maps(audit.model.cnn, audit.images[rows], audit.model.normalisation, audit.seed)
+    seen = audit.fields[rows].any((1, 2))
+    ratios = saliency.inside(maps[seen], audit.fields[rows][seen])
+    told = saliency.by_class(ratios, audit.target[rows][seen], audit.replicates, audit.seed)
+    shown = np.concatenate([np.flatnonzero(audit.target[rows] == label)[: SHOWN // 2] for label in (0, 1)])
+    return {"gate": gate, "inside": told}, rows[shown], maps[shown]
+
+
+# --- the verdicts --------------------------------------------------------------------------------
+
+SEEN_BY = {  # suspect -> the probe that sees it in the picture
+    "film border": probes.BORDER_STRIPS,
+    "grey histogram": probes.GREY_HISTOGRAM,
+    "tint": probes.TINT_PROBE,
+}
+
+
+def conclude(
+    audit: Audit,
+    probed: dict[str, Any],
+    ladder: list[dict[str, Any]],
+    edited: dict[str, Any],
+    planted: dict[str, Any],
+    matched: dict[str, Any],
+    looked: dict[str, Any],
+    abroad: dict[str, Any],
+    cured: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Bring all evidence to its verdicts; write ``shortcuts.json`` and return its content."""
+    full = audit_auroc(probed)
+    prevalences = prevalence(audit.films, audit.database.classes)
+    evidence = {}
+    for one in suspects.SUSPECTS:
+        goes = association(audit, one)
+        alone = _probed(audit, one, probed, ladder)
+        own = matched["by_suspect"][one.name]
+        fall = edited[one.name]["fall"] or _matched_fall(full, own)
+        evidence[one.name] = verdicts.Evidence(
+            exists=goes["auroc"],
+            exists_p=goes["p"],
+            probe=alone,
+            sufficiency=edited[one.name]["sufficiency"],
+            necessity=edited[one.name]["necessity"],
+            share=(alone.value - 0.5) / (full - 0.5) if alone.value is not None and full > 0.5 else None,
+            fall=fall,
+            power=_power(one.name, planted),
+            unusable=one.note if one.name == suspects.ONE_CHANNEL else "",
+        )
+    judged = verdicts.verdicts(evidence)
+    content = probed | {
+        "verdicts": [
+            {"suspect": name, "verdict": judged[name][0], "reason": judged[name][1]}
+            | {"evidence": _evidence(evidence[name]), "note": suspects.suspect(name).note}
+            for name in evidence
+        ],
+        "thresholds": verdicts.THRESHOLDS,
+        "prevalence": prevalences.to_dict("records"),
+        "ladder": ladder,
+        "edits": {name: _edit_numbers(found) for name, found in edited.items()},
+        "planted": planted,
+        "matched": matched,
+        "saliency": looked,
+        "external": abroad,
+        "remedies": cured,
+        "lung_fields": "the database's own masks" if audit.known_fields is not None else "estimated (tblib.lungs)",
+        "budget": asdict(audit.budget),
+        "seed": audit.seed,
+        "replicates": audit.replicates,
+        "method": "AUROC: percentile bootstrap of twin groups; proportions: Wilson; effects: paired bootstrap, Holm",
+    }
+    write_json(audit.run.path("shortcuts.json"), content)
     return content
 
 
-def _file_scores(
-    films: pd.DataFrame, target: npt.NDArray[np.int64], group: npt.NDArray[np.int64], seed: int
-) -> dict[str, Floats]:
-    rule = np.asarray(carries_colour_cue(films["one_channel"], films["tint_strength"]), dtype=float)
-    facts = file_facts(films)
+def audit_auroc(probed: dict[str, Any]) -> float:
+    """The CNN's AUROC on all held-out films."""
+    return float(probed["held_out"]["auroc"]["value"])
+
+
+def _probed(audit: Audit, one: Suspect, probed: dict[str, Any], ladder: list[dict[str, Any]]) -> Estimate:
+    """AUROC of a probe that sees one suspect and nothing else."""
+    if one.name in SEEN_BY:
+        return Estimate(**probed["probes"][SEEN_BY[one.name]]["all"]["auroc"])
+    if one.name == suspects.OUTSIDE:
+        row = next((row for row in ladder if row["rung"] == "outside the lungs"), None)
+        return Estimate(row["mean"], row["low"], row["high"]) if row else Estimate(None, None, None)
+    if one.name == suspects.STYLE:
+        score = style_score(audit)
+    else:
+        facts = audit.films[list(one.facts)].astype(float)
+        score = probes.cross_validated(facts, audit.target, audit.group, audit.seed)
+    scored = Scored(audit.target, score, audit.group)
+    return ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
+
+
+def _matched_fall(full: float, own: dict[str, Any]) -> Estimate | None:
+    """How much lower the AUROC is among films that are alike in the cue; None with fewer than ten pairs."""
+    if own["pairs"] < 10:
+        return None
+    return Estimate(full - own["value"], full - own["high"], full - own["low"])
+
+
+def _power(name: str, planted: dict[str, Any]) -> Estimate | None:
+    row = next((row for row in planted["curve"] if row["suspect"] == name and row["p"] == 0.8), None)
+    return Estimate(**row["used"]) if row else None
+
+
+def _evidence(one: verdicts.Evidence) -> dict[str, Any]:
     return {
-        RULE: rule,
-        FILE_FACTS: cross_validated(facts, target, group, seed),
-        f"{FILE_FACTS} (logistic)": cross_validated(facts, target, group, seed, kind="logistic"),
+        "exists": one.exists._asdict() | {"p": one.exists_p},
+        "probe": one.probe._asdict(),
+        "sufficiency": one.sufficiency and _plain(one.sufficiency),
+        "necessity": one.necessity and _plain(one.necessity),
+        "share": one.share,
+        "fall": one.fall and one.fall._asdict(),
+        "power": one.power and one.power._asdict(),
     }
 
 
-def _probe(kind: str, seed: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if kind == "boosting":
-        return HistGradientBoostingClassifier(min_samples_leaf=LEAF, random_state=seed)
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+def _edit_numbers(found: dict[str, Any]) -> dict[str, Any]:
+    plain = {way: found[way] and _plain(found[way]) for way in ("sufficiency", "necessity")}
+    return found | plain | {"fall": found["fall"] and found["fall"]._asdict()}
 
 
-def _folds(
-    features: pd.DataFrame, target: npt.NDArray[np.int64], group: npt.NDArray[np.int64], seed: int, most: int = 5
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Five folds, or as many as the rarer class has twin groups."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    rarest = min(len(np.unique(group[target == label])) for label in (0, 1))
-    if rarest < 2:
-        raise ShortcutError("A class has fewer than two films that are not twins; a cross-validated probe needs two.")
-    folds = StratifiedGroupKFold(min(most, rarest), shuffle=True, random_state=seed)
-    return list(folds.split(features, target, group))
+def _plain(found: verdicts.Effect) -> dict[str, Any]:
+    return {"n": found.n, "mean": found.mean._asdict(), "p": found.p, "flips": found.flips._asdict()}

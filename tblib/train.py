@@ -15,8 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,12 +28,14 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.dataset import OUTSIDE, Augmentation, TBDataset, augment, batches, draws, normalise
-from tblib.model import CNN, save_model
+from tblib.model import CNN, folded, save_model
 from tblib.prepare import Normalisation, load_images
+from tblib.remedies import chosen, randomised
 from tblib.run import Run, replacing, write_json, write_table
 
 CHECKPOINT = "training.checkpoint"  # in the run folder while a training is under way
 SAVE_EVERY = 5.0  # seconds of training between checkpoints, which take 90 MB
+DRO_RATE = 0.01  # with which weights of groups grow, as in the paper
 STREAM = 1_000_003  # a prime: seed × STREAM + epoch gives each epoch of each seed random numbers of its own
 
 
@@ -60,6 +64,8 @@ class Training:
         warm_up: share of the steps in which the rate rises.
         outside: of a film that augmentation moves: ``edge``, repeated; or ``black``, see `tblib.dataset.OUTSIDE`.
         looks: validations in an epoch of whole films, one a step at most; epochs of smaller films have one.
+        width: channels of the CNN's first block.
+        remedy: names of `tblib.remedies`; here those that act in training.
     """
 
     epochs: int = 20
@@ -78,6 +84,8 @@ class Training:
     warm_up: float = 0.0
     outside: str = "edge"
     looks: int = 1
+    width: int = 32
+    remedy: str = "none"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be trained with, in a sentence.
@@ -105,10 +113,17 @@ class Training:
             (not 0 <= self.warm_up < 1, f"warm_up is {self.warm_up}; give 0 or more, below 1"),
             (self.outside not in OUTSIDE, f"outside is {self.outside!r}; give {' or '.join(OUTSIDE)}"),
             (self.looks < 1, f"looks is {self.looks}; give 1 or more"),
+            (self.width < 1, f"width is {self.width}; give 1 or more"),
         ]
         sentences = [sentence for is_wrong, sentence in wrong if is_wrong]
         if sentences:
             raise TrainingError("; ".join(sentences) + ".")
+        chosen(self.remedy)  # says so if it is none
+
+    @property
+    def balanced(self) -> bool:
+        """Whether films are drawn so that groups weigh the same."""
+        return bool({"balance", "group_dro"}.intersection(chosen(self.remedy)))
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -174,6 +189,8 @@ class _State:
     best: dict[str, Tensor]
     history: list[dict[str, float]]
     since: float  # when the last row of the history was written
+    weights: Tensor  # (G,), what the loss of each group counts where the worst ones count most
+    pos_weight: Tensor  # (), of a positive film in the loss
 
 
 def pick_device() -> torch.device:
@@ -215,7 +232,7 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
         "torch": torch.__version__,
     }
     fingerprint = hashlib.sha256(json.dumps([outcome, preparation], sort_keys=True).encode()).hexdigest()
-    state = _begin(training, preparation["size"], device)
+    state = _begin(training, preparation["size"], data["train"], outcome["pos_weight"])
     _resume(run.path(CHECKPOINT), state, fingerprint)
     steps = -(-len(data["train"]) // training.batch_size)  # of an epoch
     left = stretches(training, steps)[len(state.history) :]
@@ -223,7 +240,8 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
     saved = state.since = begun
     with tqdm(total=to_do, desc="training", unit="step") as bar:
         for stretch in left:
-            _train(state, stretch, data, by, training, outcome, bar)
+            logits, targets = _steps(state, stretch, data["train"], by, training, outcome["precision"], bar)
+            _look(state, stretch, logits, targets, data["val"], by, training, bar)
             if state.since - saved >= SAVE_EVERY:
                 _save_checkpoint(run.path(CHECKPOINT), state, fingerprint)
                 saved = time.perf_counter()
@@ -233,8 +251,11 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
 
 def load_part(run: Run, part: str, device: torch.device) -> TBDataset:
     """The films and targets of one part of the run's split, in the order of ``split.csv``."""
-    rows = run.table("split.csv").query("part == @part")
-    return TBDataset(load_images(run), rows["target"].to_numpy(), device, rows["image"].to_numpy())
+    split = run.table("split.csv")
+    split["group"] = pd.factorize(split["cues"], sort=True)[0]
+    rows = split[split["part"] == part]
+    columns = [rows[name].to_numpy() for name in ("target", "image", "group")]
+    return TBDataset(load_images(run), columns[0], device, columns[1], columns[2])
 
 
 def keep_freed_memory() -> None:
@@ -254,14 +275,18 @@ def imbalance(targets: Tensor) -> float:
     return (len(targets) - positives) / positives
 
 
-def _begin(training: Training, size: int, device: torch.device) -> _State:
+def _begin(training: Training, size: int, data: TBDataset, pos_weight: float) -> _State:
+    device, groups = data.device, int(data.groups.max()) + 1
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
-        cnn = CNN(size, training.dropout)
+        cnn = CNN(size, training.dropout, training.width)
     cnn.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Adam(cnn.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
     schedule = ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.patience)
-    return _State(cnn, optimiser, schedule, {}, [], time.perf_counter())
+    weights = torch.full((groups,), 1 / groups, device=device)
+    return _State(
+        cnn, optimiser, schedule, {}, [], time.perf_counter(), weights, torch.tensor(pos_weight, device=device)
+    )
 
 
 def stretches(training: Training, steps: int) -> list[Stretch]:
@@ -275,23 +300,20 @@ def stretches(training: Training, steps: int) -> list[Stretch]:
     return planned
 
 
-def _train(
+def _steps(
     state: _State,
     stretch: Stretch,
-    data: dict[str, TBDataset],
+    data: TBDataset,
     by: Normalisation,
     training: Training,
-    outcome: dict[str, Any],
+    precision: str,
     bar: tqdm[Any],
-) -> None:
-    """One stretch of training steps and one pass over the validation part; a row of history."""
-    device = data["train"].device
-    loss_of = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(outcome["pos_weight"], device=device))
+) -> tuple[Tensor, Tensor]:
+    """One stretch of training steps: the logits (n,) and targets (n,) of its films as they were trained on."""
     generator = torch.Generator().manual_seed(training.seed * STREAM + stretch.epoch)
-    drawn = draws(len(data["train"]), generator).to(device).split(training.batch_size, dim=1)
-    order = data["train"].order(generator).split(training.batch_size)
+    drawn = draws(len(data), generator).to(data.device).split(training.batch_size, dim=1)
+    order = data.order(generator, training.balanced).split(training.batch_size)
     side = state.cnn.size // (2 if stretch.small else 1)
-    rate = state.optimiser.param_groups[0]["lr"]
     logits, targets = [], []
     state.cnn.train()
     with torch.random.fork_rng():  # of the dropout
@@ -299,21 +321,61 @@ def _train(
         for number in stretch.steps:
             if training.schedule == "cosine":
                 done = (stretch.epoch + (number + 0.5) / stretch.of) / training.epochs
-                rate = state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
-            films, target = data["train"][order[number]]
+                state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
+            films, target = data[order[number]]
+            if "randomise" in chosen(training.remedy):
+                films = _randomised(films, training.seed, stretch.epoch, number)
             moved = augment(films, training.augmentation, drawn[number], side, training.outside)
-            inputs = normalise(moved, by)
-            logits.append(_step(state, inputs, target, loss_of, outcome["precision"]))
+            groups = data.groups[order[number].to(data.device)]
+            logits.append(_step(state, normalise(moved, by), target, groups, training, precision))
             targets.append(target)
             bar.update()
-    row = _row("train", torch.cat(logits), torch.cat(targets), loss_of)
-    row |= _row("val", infer(state.cnn, films_of(data["val"]), by), data["val"].targets, loss_of)
+    return torch.cat(logits), torch.cat(targets)
+
+
+def _randomised(films: Tensor, *seed: int) -> Tensor:
+    """Films uint8 (B, 1, S, S) with artefacts at random, on their device."""
+    pixels = randomised(films[:, 0].cpu().numpy(), np.random.default_rng(seed))
+    return torch.from_numpy(pixels).unsqueeze(1).to(films.device)
+
+
+def _look(
+    state: _State,
+    stretch: Stretch,
+    logits: Tensor,
+    targets: Tensor,
+    val: TBDataset,
+    by: Normalisation,
+    training: Training,
+    bar: tqdm[Any],
+) -> None:
+    """One pass over the validation part behind a stretch of steps; a row of history."""
+    loss_of = nn.BCEWithLogitsLoss(pos_weight=state.pos_weight)
+    row = _row("train", logits, targets, loss_of)
+    row |= _row("val", infer(state.cnn, films_of(val), by), val.targets, loss_of)
+    rate = state.optimiser.param_groups[0]["lr"]
     if not math.isfinite(row["val_loss"]):
         raise TrainingError(f"The loss is no number in epoch {stretch.epoch + 1}; try a smaller lr than {rate}.")
     if training.schedule == "plateau":
         state.schedule.step(row["val_loss"])
     _record(state, {"epoch": stretch.end, "lr": rate, **row})
     bar.set_postfix_str(f"epoch {stretch.end:g}: val loss {row['val_loss']:.3f}, F1 {row['val_f1']:.3f}")
+
+
+def learn(data: TBDataset, by: Normalisation, training: Training) -> CNN:
+    """A CNN trained for all epochs without validation or checkpoint, `folded`: for many small trainings at once."""
+    torch.set_num_threads(training.threads or torch.get_num_threads())
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    keep_freed_memory()
+    precision = pick_precision(training.precision, data.device)
+    state = _begin(training, data[0][0].shape[-1], data, training.pos_weight or imbalance(data.targets))
+    steps = -(-len(data) // training.batch_size)
+    with tqdm(disable=True) as bar:
+        for stretch in stretches(training, steps):
+            _steps(state, stretch, data, by, training, precision, bar)
+            state.history.append({})  # each stretch has random numbers of its own
+    return folded(state.cnn)
 
 
 def _record(state: _State, row: dict[str, float]) -> None:
@@ -325,15 +387,27 @@ def _record(state: _State, row: dict[str, float]) -> None:
     state.since = now
 
 
-def _step(state: _State, inputs: Tensor, target: Tensor, loss_of: nn.Module, precision: str) -> Tensor:
+def _step(state: _State, inputs: Tensor, target: Tensor, groups: Tensor, training: Training, precision: str) -> Tensor:
     """One step of the optimiser; float32 (B,) logits of inputs (B, 1, H, W). The host waits for nothing in it."""
     with torch.autocast(inputs.device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
         logit: Tensor = state.cnn(inputs)
-    loss = loss_of(logit.float(), target)
+    # Films drawn in balance need no weight; the shift that evaluation takes out of the logits is the same.
+    weight = None if training.balanced else state.pos_weight
+    losses = F.binary_cross_entropy_with_logits(logit.float(), target, pos_weight=weight, reduction="none")
+    loss = _worst_first(state, losses, groups) if "group_dro" in chosen(training.remedy) else losses.mean()
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     state.optimiser.step()
     return logit.detach().float()
+
+
+def _worst_first(state: _State, losses: Tensor, groups: Tensor) -> Tensor:
+    """The groups' mean losses, weighted: a group's weight grows with its loss, step by step (Sagawa 2020)."""
+    counts = torch.zeros_like(state.weights).index_add(0, groups, torch.ones_like(losses)).clamp(min=1)
+    means = torch.zeros_like(state.weights).index_add(0, groups, losses) / counts
+    grown = state.weights * torch.exp(DRO_RATE * means.detach())
+    state.weights = grown / grown.sum()
+    return (state.weights * means).sum()
 
 
 def cosine(done: float, warm_up: float) -> float:
@@ -371,6 +445,7 @@ def _save_checkpoint(path: Path, state: _State, fingerprint: str) -> None:
     tensors = {f"cnn.{name}": tensor for name, tensor in state.cnn.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"adam.{i}.{name}": tensor for i, slot in optimiser["state"].items() for name, tensor in slot.items()}
+    tensors["weights"] = state.weights
     texts = {
         "fingerprint": fingerprint,
         "groups": json.dumps(optimiser["param_groups"]),
@@ -396,6 +471,7 @@ def _resume(path: Path, state: _State, fingerprint: str) -> None:
         print("A checkpoint of another training lies here; this one starts from the beginning.")
         return
     slots: dict[int, dict[str, Tensor]] = {}
+    state.weights.copy_(tensors.pop("weights"))
     for name, tensor in tensors.items():
         room, rest = name.split(".", 1)
         if room == "best":

@@ -55,9 +55,9 @@ def test_every_picture_of_a_run_says_synthetic_and_has_an_alt_text(smoke):
 
 
 def test_names_of_files_are_shown_as_they_are():
-    assert figures._short("a/b/Normal-1.png") == "Normal-1"
-    assert figures._short("$x$.png") == r"\$x\$"  # no formula
-    assert len(figures._short("a" * 60 + ".png")) == 18
+    assert figures.short("a/b/Normal-1.png") == "Normal-1"
+    assert figures.short("$x$.png") == r"\$x\$"  # no formula
+    assert len(figures.short("a" * 60 + ".png")) == 18
 
 
 def test_figures_are_pictures_that_can_be_drawn(smoke, displayed):

@@ -210,13 +210,17 @@ def test_checkpoints_wait_for_their_time(tmp_path, monkeypatch):
     assert [row["epoch"] for row in saved] == [1, 2, 3]
 
 
-def test_a_step_never_waits_for_the_device():
+@pytest.mark.parametrize("remedy", ["none", "balance", "group_dro"])
+def test_a_step_never_waits_for_the_device(remedy):
     """On the meta device there are no numbers: whatever asks for one, as a host that waits would, fails."""
-    state = train._begin(Training(), 32, torch.device("meta"))
+    data = TBDataset(np.zeros((4, 32, 32), np.uint8), np.array([0, 1, 0, 1]), torch.device("cpu"))
+    data.device = torch.device("meta")
+    state = train._begin(Training(remedy=remedy), 32, data, 2.0)
     films = torch.empty(4, 1, 32, 32, dtype=torch.uint8, device="meta")
     drawn, target = torch.empty(5, 4, device="meta"), torch.empty(4, device="meta")
     inputs = train.normalise(train.augment(films, train.Augmentation(), drawn), train.Normalisation(100, 50))
-    logits = train._step(state, inputs, target, torch.nn.BCEWithLogitsLoss(), "fp32")
+    groups = torch.empty(4, dtype=torch.long, device="meta")
+    logits = train._step(state, inputs, target, groups, Training(remedy=remedy), "fp32")
     assert (logits.device.type, logits.shape) == ("meta", (4,))
     with pytest.raises(RuntimeError, match="meta"):
         float(logits.sum())

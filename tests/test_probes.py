@@ -6,10 +6,10 @@ import pytest
 
 from tblib.catalogue import build_catalogue, open_database, usable
 from tblib.metrics import Scored
-from tblib.shortcuts import (
+from tblib.probes import (
     FILE_FACTS,
     RULE,
-    ShortcutError,
+    ProbeError,
     border_strips,
     cross_validated,
     fact_features,
@@ -87,7 +87,7 @@ def test_twins_do_not_leak_into_the_probe():
 
 
 def test_a_class_with_one_film_cannot_be_probed():
-    with pytest.raises(ShortcutError, match="fewer than two films"):
+    with pytest.raises(ProbeError, match="fewer than two films"):
         cross_validated(pd.DataFrame({"a": [1.0, 2, 3]}), np.array([0, 0, 1]), np.arange(3), seed=0)
 
 

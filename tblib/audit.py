@@ -1,0 +1,215 @@
+"""The audit of one run: its films, its CNN, how much is trained, and where; what all parts of it share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tblib import TblibError, lungs, trials
+from tblib import external as outside
+from tblib.catalogue import Database, catalogued_database, usable
+from tblib.edits import Mask
+from tblib.film import Pixels, open_film
+from tblib.jobs import Job, run_jobs
+from tblib.metrics import Floats, Scored, auroc, bootstrap_weights
+from tblib.model import TrainedModel, load_model
+from tblib.prepare import load_images
+from tblib.run import Run
+
+DEEP = {
+    "epochs": 7,
+    "lr": 4e-4,
+    "batch_size": 16,
+    "small": 3 / 7,
+    "width": 32,
+}  # the fast recipe at the CNN's own width
+FEWEST = 5  # films of a group that its accuracy is given for
+MATCHED_ON = ("equalised", "sharpness", "border_mean", "grey_mean")  # artefact scores of the catalogue
+
+
+class ShortcutError(TblibError):
+    """An audit that cannot be made."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an audit trains.
+
+    Attributes:
+        seeds: of each rung of the ladder.
+        rungs: of the ladder, keys of `trials.RUNGS`.
+        planted: strengths p at which cues are planted.
+        replicas: plantings at each strength.
+        controls: negative controls of each kind.
+        films: that are planted into, at most, and edited for the model at hand.
+        remedies: that are compared.
+        cures: trainings of each.
+        training: what the networks' training differs in from `trials.SMALL`.
+    """
+
+    seeds: int
+    rungs: tuple[str, ...]
+    planted: tuple[float, ...]
+    replicas: int
+    controls: int
+    films: int
+    remedies: tuple[str, ...]
+    cures: int
+    training: dict[str, Any]
+
+
+BEST = "lung_crop+equalise+smooth+lungs_only+randomise"  # of the comparison in the README
+SINGLE = ("none", "equalise", "border_crop", "lung_crop", "paint_out", "randomise", "balance", "group_dro")
+BUDGETS = {
+    "smoke": Budget(1, ("border 5 %", "whole film"), (0.8,), 1, 1, 40, ("none", "equalise"), 1, {"epochs": 1}),
+    "quick": Budget(
+        2,
+        ("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
+        (0.8,),
+        3,
+        2,
+        320,
+        ("none", "randomise", BEST),
+        3,
+        {},
+    ),
+    "standard": Budget(
+        3, tuple(trials.RUNGS), (0.5, 0.8, 1.0), 5, 5, 480, (*SINGLE, "lungs_only", "smooth", BEST), 3, {}
+    ),
+    "full": Budget(
+        5,
+        tuple(trials.RUNGS),
+        (0.5, 0.6, 0.8, 0.95, 1.0),
+        10,
+        10,
+        600,
+        (*SINGLE, "lungs_only", "smooth", "lung_crop+equalise", BEST),
+        5,
+        DEEP,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One run under audit, and how. Make it with `open_audit`.
+
+    Attributes:
+        run: the run.
+        model: the CNN at hand.
+        budget: how much is trained.
+        external: databases of other hospitals, separated by commas; may be empty.
+        scheduler: of Dask; may be empty.
+        replicates: bootstrap samples behind each interval.
+        seed: of everything drawn.
+    """
+
+    run: Run
+    model: TrainedModel
+    budget: Budget
+    external: str
+    scheduler: str
+    replicates: int
+    seed: int
+
+    @cached_property
+    def films(self) -> pd.DataFrame:
+        """The usable rows of the catalogue, with target, part, cues (as in ``split.csv``)."""
+        split = self.run.table("split.csv")
+        return usable(self.run.table("catalogue.csv")).assign(**{c: split[c] for c in ("target", "part", "cues")})
+
+    @cached_property
+    def images(self) -> Pixels:
+        """Uint8 (N, S, S): all films as the CNN gets them."""
+        return np.asarray(load_images(self.run))
+
+    @cached_property
+    def database(self) -> Database:
+        """Where the films come from."""
+        return catalogued_database(self.run)
+
+    @cached_property
+    def train(self) -> npt.NDArray[np.bool_]:
+        """Bool (N,): films that networks are trained on. The others, validation and test, judge them."""
+        return (self.films["part"] == "train").to_numpy()
+
+    @cached_property
+    def target(self) -> npt.NDArray[np.int64]:
+        """Int (N,): 1 for the positive class."""
+        return self.films["target"].to_numpy(np.int64)
+
+    @cached_property
+    def group(self) -> npt.NDArray[np.int64]:
+        """Int (N,): twin groups."""
+        return self.films["twin_group"].to_numpy(np.int64)
+
+    @cached_property
+    def fields(self) -> Mask:
+        """Bool (N, S, S): the database's own lung masks, or estimates, as the CNN's input lies."""
+        known = self.known_fields
+        return lungs.lung_fields(self.images) if known is None else known
+
+    @cached_property
+    def known_fields(self) -> Mask | None:
+        """The database's own lung masks; None where it brings none, or films were cropped."""
+        if self.model.preparation["remedy"] != "none":
+            return None
+        return lungs.known_fields(self.database, self.films["file"].tolist(), self.model.size)
+
+    @cached_property
+    def logits(self) -> Floats:
+        """Float (H,): what the CNN says of the held-out films."""
+        return self.ask(self.images[~self.train])
+
+    @cached_property
+    def held(self) -> Scored:
+        """The held-out films with the CNN's logits."""
+        return Scored(self.target[~self.train], self.logits, self.group[~self.train])
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Float (R, H): bootstrap weights of the held-out films."""
+        return bootstrap_weights(self.held, self.replicates, self.seed)
+
+    def ask(self, images: Pixels) -> Floats:
+        """Float (N,): the CNN's logits of images uint8 (N, S, S)."""
+        return trials.logits_of(self.model.cnn, images, self.model.normalisation)
+
+    def greys(self, rows: npt.NDArray[np.int64]) -> list[Pixels]:
+        """The films at `rows`, grey and of their own size."""
+        files = self.films["file"].iloc[rows]
+        return [open_film(self.database.read(file), file).grey for file in files]
+
+    def jobs(self, jobs: list[Job], what: str) -> list[dict[str, Any]]:
+        """Results of jobs; each is kept in the run's ``audit`` folder as soon as it is there."""
+        return run_jobs(jobs, self.run.path("audit"), self.scheduler, what)
+
+
+def open_audit(run: Run, budget: str, external: str, scheduler: str, replicates: int, seed: int) -> Audit:
+    """An audit of a run.
+
+    Raises:
+        ShortcutError: there is no such budget.
+        ExternalError: an external database is not there.
+    """
+    if budget not in BUDGETS:
+        raise ShortcutError(f"There is no budget {budget!r}; give {', '.join(BUDGETS)}.")
+    for path in outside.paths(external):
+        outside.find(path)
+    model = load_model(run.need("model.safetensors"))
+    return Audit(run, model, BUDGETS[budget], external, scheduler, replicates, seed)
+
+
+def over_seeds(audit: Audit, logits: list[Floats]) -> dict[str, float]:
+    """Mean AUROC of several networks on the held-out films, its sd over them, and an interval over films."""
+    ones = np.ones((1, len(audit.logits)))
+    values = [float(auroc(replace(audit.held, score=score), ones)[0]) for score in logits]
+    drawn = np.mean([auroc(replace(audit.held, score=score), audit.weights) for score in logits], axis=0)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "sd": spread, "low": float(low), "high": float(high)}

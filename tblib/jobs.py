@@ -1,0 +1,111 @@
+"""Independent jobs on all cores, or on a Dask cluster; what a job found is kept, so that a stopped audit goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
+
+from tblib import TblibError
+from tblib.run import write_json
+
+CODE = ("dataset", "edits", "metrics", "model", "remedies", "train", "trials", "verdicts")  # modules that a job runs
+WAIT = 10  # seconds for a scheduler to answer
+
+
+class JobError(TblibError):
+    """Jobs that cannot be run where they were meant to be."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of a function: the same settings and arrays give the same result, wherever it runs.
+
+    Attributes:
+        of: a function of a tblib module; takes arrays and settings by name, returns what JSON can hold.
+        arrays: its large arguments.
+        settings: its small ones, of JSON's types; they and the arrays' contents name the result.
+    """
+
+    of: Callable[..., dict[str, Any]]
+    arrays: dict[str, npt.NDArray[Any]]
+    settings: dict[str, Any]
+
+
+def run_jobs(jobs: list[Job], folder: Path, scheduler: str = "", what: str = "jobs") -> list[dict[str, Any]]:
+    """The results of all jobs, in their order; those found in `folder` are read, the others run and kept there.
+
+    Args:
+        jobs: in any number.
+        folder: where results lie, one JSON file each; made where needed.
+        scheduler: address of a Dask scheduler, as tcp://host:8786; empty for this machine's cores.
+        what: named in the progress bar.
+
+    Raises:
+        JobError: `distributed` is not installed, or no scheduler answers there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digests: dict[int, str] = {}
+    files = [folder / f"{_key(job, digests)}.json" for job in jobs]
+    waiting = [place for place, file in enumerate(files) if not file.is_file()]
+    with _workers(scheduler) if waiting else _nowhere():
+        calls = (delayed(_numbered)(place, jobs[place]) for place in waiting)
+        done = Parallel(n_jobs=-1, return_as="generator_unordered")(calls) if waiting else iter(())
+        for place, result in tqdm(done, total=len(waiting), desc=what, unit="job", disable=not waiting):
+            write_json(files[place], result)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def _numbered(place: int, job: Job) -> tuple[int, dict[str, Any]]:
+    return place, job.of(**job.arrays, **job.settings)
+
+
+def _key(job: Job, digests: dict[int, str]) -> str:
+    """SHA-256 of what the job's result hangs on."""
+    for array in job.arrays.values():
+        if id(array) not in digests:
+            content = np.ascontiguousarray(array)
+            digests[id(array)] = hashlib.sha256(
+                f"{content.dtype}{content.shape}".encode() + content.tobytes()
+            ).hexdigest()
+    arrays = {name: digests[id(array)] for name, array in job.arrays.items()}
+    text = json.dumps([job.of.__module__, job.of.__qualname__, arrays, job.settings, _code()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _code() -> str:
+    sources = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in CODE)
+    return hashlib.sha256(b"".join(sources)).hexdigest()
+
+
+@contextmanager
+def _nowhere() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _workers(scheduler: str) -> Iterator[None]:
+    """Where joblib's calls inside the block run."""
+    if not scheduler:
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise JobError(f"A scheduler needs the package distributed ({error}): pip install -e '.[dask]'") from error
+    try:
+        client = Client(scheduler, timeout=WAIT)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise JobError(f"No Dask scheduler answers at {scheduler} ({error}). Start one with: dask scheduler") from error
+    with client, parallel_config(backend="dask"):
+        yield
