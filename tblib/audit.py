@@ -74,7 +74,7 @@ BUDGETS = {
         3,
         2,
         320,
-        ("none", "randomise", BEST),
+        ("none", BEST),
         3,
         {},
     ),
@@ -157,7 +157,7 @@ class Audit:
     @cached_property
     def known_fields(self) -> Mask | None:
         """The database's own lung masks; None where it brings none, or films were cropped."""
-        if self.model.preparation["remedy"] != "none":
+        if self.model.remedy != "none":
             return None
         return lungs.known_fields(self.database, self.films["file"].tolist(), self.model.size)
 

@@ -35,7 +35,7 @@ def travel(audit: Audit) -> dict[str, Any]:
     internal = audit.run.table("predictions.csv").query("part == 'test'")
     sets, masks = [], _dice_of_known(audit)
     for path in named:
-        found = outside.read_external(path, audit.model.size, audit.model.preparation["remedy"])
+        found = outside.read_external(path, audit.model.size, audit.model.remedy)
         twin = outside.known_films(inside, found.thumbnails)
         sets.append(
             outside.measure(
@@ -107,7 +107,7 @@ def _remedied(
 ) -> dict[str, npt.NDArray[Any]]:
     """Images, edited films and external films as a remedy leaves them."""
     size, done = audit.model.size, on_films(remedy)
-    own = audit.model.preparation["remedy"]
+    own = audit.model.remedy
     images = audit.images if done == own else _decoded(audit.database, audit.films["file"].tolist(), size, done)
     pairs = [suspects.added(suspects.suspect(name), greys, size, done, audit.seed) for name in JUDGED_BY]
     others = [one.images if done == "none" else _decoded(one.database, one.files, size, done) for one in sets]

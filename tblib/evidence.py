@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -20,8 +21,8 @@ def ladder(probed: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     told = ", ".join(f"{row['rung']} {_mean_sd(row)}" for row in blind)
     own = probed["held_out"]
     text = (
-        f"On {own['films']} held-out films the CNN at hand has AUROC {estimate(own['auroc'])}, and a small CNN on whole "
-        f"films {_mean_sd(whole)} ({whole['seeds']} seed(s), mean ± sd). On films without their lungs: {told}."
+        f"On {own['films']} held-out films the CNN at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
+        f"whole films {_mean_sd(whole)} ({whole['seeds']} seed(s), mean ± sd). On films without their lungs: {told}."
     )
     lungs = next((row for row in rows if row["rung"] == "lungs only"), None)
     return text + (f" On the lungs alone: {_mean_sd(lungs)}." if lungs else "")
@@ -82,7 +83,7 @@ def doses(edited: dict[str, Any]) -> str:
     rising = []
     for name, found in edited.items():
         means = [row["mean"] for row in found.get("doses", []) if row["mean"] is not None]
-        if len(means) > 1 and all(abs(b) > abs(a) and a * b > 0 for a, b in zip(means, means[1:], strict=False)):
+        if len(means) > 1 and all(abs(b) > abs(a) and a * b > 0 for a, b in pairwise(means)):
             rising.append(name)
     if not rising:
         return "No edit moves the logit further, the same way, at each higher dose."
@@ -98,8 +99,8 @@ def power(planted: dict[str, Any]) -> str:
     tests = sum(row["tests"] for row in planted["controls"])
     replicas = strong[0]["n"] if strong else 0
     return (
-        f"Planted at p = 0.8 into {planted['trained_on']} training films, {replicas} time(s) each, these are called used "
-        f"in {percent(THRESHOLDS['power'], 0)} or more: {', '.join(enough) or 'none'}"
+        f"Planted at p = 0.8 into {planted['trained_on']} training films, {replicas} time(s) each, these are called "
+        f"used in {percent(THRESHOLDS['power'], 0)} or more: {', '.join(enough) or 'none'}"
         f"{'; not so: ' + ', '.join(poor) if poor else ''}. "
         f"Of {tests} tests in negative controls {alarms} ended in a false alarm."
     )
@@ -143,7 +144,8 @@ def matched(probed: dict[str, Any], found: dict[str, Any]) -> str:
         text += f"No film of one class is like one of the other in {', '.join(joint['scores'])} all at once. "
     if found["groups"]:
         worst = found["groups"][0]
-        text += f"The worst group is “{worst['group']}”: {percent(worst['value'])} of {worst['n']} films are called rightly."
+        right = f"{percent(worst['value'])} of {worst['n']} films are called rightly"
+        text += f"The worst group is “{worst['group']}”: {right}."
     small = found["too_small"]
     return text + (f" Too small to judge: {', '.join(small)}." if small else "")
 
@@ -226,8 +228,9 @@ def remedies(cured: list[dict[str, Any]]) -> str:
     if not cured[0]["external"]:
         best = max(cured, key=lambda row: row["worst_group"]["mean"])
         return (
-            f"No external database was given. Worst group over {best['seeds']} seed(s): {_mean_sd(best['worst_group'])} "
-            f"with {best['remedy']}, {_mean_sd(cured[0]['worst_group'])} with {cured[0]['remedy']}."
+            f"No external database was given. Worst group over {best['seeds']} seed(s): "
+            f"{_mean_sd(best['worst_group'])} with {best['remedy']}, "
+            f"{_mean_sd(cured[0]['worst_group'])} with {cured[0]['remedy']}."
         )
     first, best = cured[0], max(cured, key=lambda row: row["external"][0]["mean"])
     there, before = best["external"][0], first["external"][0]
@@ -235,8 +238,8 @@ def remedies(cured: list[dict[str, Any]]) -> str:
         f"On {literal(there['set'])} the AUROC over {best['seeds']} seed(s) is {_mean_sd(before)} "
         f"({before['low']:.3f} to {before['high']:.3f} over films) with {first['remedy']}, and highest with "
         f"{best['remedy']}: {_mean_sd(there)} ({there['low']:.3f} to {there['high']:.3f}); inside it is "
-        f"{_mean_sd(first['internal'])} and {_mean_sd(best['internal'])}. The highest of {len(cured)} was chosen on these "
-        "very films, so it flatters itself a little."
+        f"{_mean_sd(first['internal'])} and {_mean_sd(best['internal'])}. The highest of {len(cured)} was chosen on "
+        "these very films, so it flatters itself a little."
     )
 
 
@@ -270,8 +273,8 @@ def audit(results: dict[str, Any]) -> list[str]:
     else:
         first = "No suspect is shown to be used by the CNN."
     second = (
-        f"{_listed(by[AVAILABLE]).capitalize() or 'Nothing else'} would tell the classes apart, too, but use is not shown; "
-        f"not shown at all: {_listed(by[NOT_SHOWN]) or 'none'}; undecided: {_listed(by[UNDECIDED]) or 'none'}."
+        f"{_capital(_listed(by[AVAILABLE])) or 'Nothing else'} would tell the classes apart, too, but use is not "
+        f"shown; not shown at all: {_listed(by[NOT_SHOWN]) or 'none'}; undecided: {_listed(by[UNDECIDED]) or 'none'}."
     )
     return [first, second, _lungs(results)]
 
@@ -299,7 +302,7 @@ def _lungs(results: dict[str, Any]) -> str:
 
 
 def verdict_table(results: dict[str, Any]) -> pd.DataFrame:
-    """A row a suspect: how common in each class, how well it predicts, whether it is used, what is left, the verdict."""
+    """A row a suspect: how common, how well it predicts, whether it is used, what is left without it, the verdict."""
     shares = {(row["cue"], row["label"]): row for row in results["prevalence"]}
     labels = list(dict.fromkeys(row["label"] for row in results["prevalence"]))
     rows = []
@@ -385,6 +388,10 @@ def _point_name(name: str) -> str:
 
 def _at(point: dict[str, Any]) -> str:
     return f"sensitivity {estimate(point['sensitivity'], True)}, specificity {estimate(point['specificity'], True)}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _listed(names: list[str]) -> str:

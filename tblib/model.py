@@ -19,7 +19,7 @@ from tblib.prepare import Normalisation
 from tblib.run import replacing
 
 CHANNELS = (1, 2, 4, 8)  # of the four blocks, times the width; each halves the side
-HIDDEN = (8, 4, 1)  # of the fully connected layers before the last, times the width
+HIDDEN = (256, 128, 32)  # of the fully connected layers before the last; narrow ones may die while they learn
 MAGIC = "tblib CNN"  # says whose file it is
 
 
@@ -38,15 +38,15 @@ class CNN(nn.Module):
 
     def __init__(self, size: int, dropout: float = 0.3, width: int = 32) -> None:
         super().__init__()
-        channels, hidden = ([width * factor for factor in factors] for factors in (CHANNELS, HIDDEN))
+        channels = [width * factor for factor in CHANNELS]
         self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip([1, *channels], channels, strict=False)))
         self.size = size
         self.side = size // 2 ** len(CHANNELS)  # of the last block's output
-        inputs = (channels[-1] * self.side**2, *hidden)
+        inputs = (channels[-1] * self.side**2, *HIDDEN)
         layers: list[nn.Module] = []
-        for i, o in zip(inputs, hidden, strict=False):
+        for i, o in zip(inputs, HIDDEN, strict=False):
             layers += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
-        self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(hidden[-1], 1))
+        self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(HIDDEN[-1], 1))
 
     def forward(self, films: Tensor) -> Tensor:
         """Logits float (B,) from normalised films float (B, 1, size, size), or smaller ones while it learns.
@@ -88,6 +88,11 @@ class TrainedModel:
         return int(self.preparation["size"])
 
     @property
+    def remedy(self) -> str:
+        """What was done to the films (`tblib.remedies`); nothing in files of earlier versions."""
+        return str(self.preparation.get("remedy", "none"))
+
+    @property
     def normalisation(self) -> Normalisation:
         """Mean and sd of the grey levels the network was trained with."""
         return Normalisation(self.preparation["mean"], self.preparation["sd"])
@@ -122,7 +127,7 @@ def load_model(path: Path) -> TrainedModel:
     if metadata.get("program") != MAGIC:
         raise ModelError(f"{path} was not written by tblib; its weights fit no network here. Give a model.safetensors.")
     preparation, training = json.loads(metadata["preparation"]), json.loads(metadata["training"])
-    cnn = CNN(preparation["size"], training["dropout"], training["width"])
+    cnn = CNN(preparation["size"], training["dropout"], training.get("width", 32))
     try:
         cnn.load_state_dict(weights)
     except RuntimeError as error:

@@ -75,7 +75,7 @@ class Predictor:
         if point not in self.thresholds:
             raise PredictionError(f"There is no operating point {point!r}; choose {', '.join(self.thresholds)}.")
         film = open_film(content, name)
-        seen = as_seen(film.grey, self.trained.size, self.trained.preparation["remedy"])
+        seen = as_seen(film.grey, self.trained.size, self.trained.remedy)
         films = torch.from_numpy(seen.copy())[None, None]  # (1, 1, size, size)
         logit = infer(self.trained.cnn, [films], self.trained.normalisation).double().numpy()
         probability = float(1 / (1 + np.exp(-logit[0])))

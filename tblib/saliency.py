@@ -54,7 +54,7 @@ def gate(trained: TrainedModel, images: Pixels, seed: int) -> dict[str, Any]:
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        random = folded(CNN(trained.size, 0.0, trained.training["width"]))
+        random = folded(CNN(trained.size, 0.0, trained.training.get("width", 32)))
     by = trained.normalisation
     pairs = zip(maps(trained.cnn, images, by, seed), maps(random, images, by, seed), strict=True)
     alike = float(np.mean([spearmanr(one.ravel(), other.ravel()).statistic for one, other in pairs]))

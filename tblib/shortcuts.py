@@ -88,14 +88,15 @@ def edit(audit: Audit) -> dict[str, Any]:
     """
     rows = np.flatnonzero(~audit.train)[: audit.budget.films]
     greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
-    size, remedy, seed = audit.model.size, audit.model.preparation["remedy"], audit.seed
+    size, remedy, seed = audit.model.size, audit.model.remedy, audit.seed
+    fields = audit.fields[rows] if remedy == "none" else None  # cropped films and their fields do not lie alike
     found: dict[str, Any] = {}
     for one in suspects.SUSPECTS:
         carries = one.score(table) > 0
-        lacking = ~carries if one.name != "sharpness, compression" else np.ones(len(rows), bool)
+        lacking = ~carries if one.name != suspects.SHARPNESS else np.ones(len(rows), bool)
         put: Pairs | None = None
         if one.put:
-            put = suspects.only(suspects.added(one, greys, size, remedy, seed), lacking)
+            put = suspects.only(suspects.added(one, greys, size, remedy, seed, fields=fields), lacking)
         elif one.name == suspects.STYLE:
             put = suspects.restyled(greys, table, audit.database.positive, size, remedy, seed)
         elif one.name == suspects.OUTSIDE:
@@ -104,21 +105,22 @@ def edit(audit: Audit) -> dict[str, Any]:
         found[one.name] = _effects(audit, one, rows, put, taken)
         if one.put and len(one.doses) > 1:
             doses = {
-                dose: suspects.only(suspects.added(one, greys, size, remedy, seed, dose), lacking) for dose in one.doses
+                dose: suspects.only(suspects.added(one, greys, size, remedy, seed, dose, fields), lacking)
+                for dose in one.doses
             }
             found[one.name]["doses"] = [_dose(audit, dose, pairs) for dose, pairs in doses.items()]
     return found
 
 
 def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels]]]:
-    """Names of the suspects that can be edited, and for each a film as the CNN gets it, edited, and with the placebo."""
+    """Names of the suspects that can be edited; for each a film as the CNN gets it, edited, and with the placebo."""
     rows = np.flatnonzero(~audit.train)
     names, films = [], []
     for place, one in enumerate(suspects.EDITED):
-        lacking = rows[one.score(audit.films.iloc[rows]) <= 0]
+        lacking = rows if one.name == suspects.SHARPNESS else rows[one.score(audit.films.iloc[rows]) <= 0]
         if len(lacking):
             row = lacking[[place % len(lacking)]]
-            size, remedy = audit.model.size, audit.model.preparation["remedy"]
+            size, remedy = audit.model.size, audit.model.remedy
             pairs = suspects.added(one, audit.greys(row), size, remedy, audit.seed)
             names.append(one.name)
             films.append((audit.images[row[0]], pairs.edited[0], pairs.placebo[0]))
@@ -174,15 +176,22 @@ def _dose(audit: Audit, dose: float, pairs: Pairs) -> dict[str, Any]:
 
 def association(audit: Audit, one: Suspect) -> dict[str, Any]:
     """How a suspect's score goes with the label over all films: AUROC with interval, p of 0.5, towards (1 or −1)."""
-    score = one.score(audit.films)
-    if one.name == suspects.STYLE:
-        score = style_score(audit)
-    elif one.name == suspects.OUTSIDE:
-        score = probes.cross_validated(probes.border_strips(audit.images), audit.target, audit.group, audit.seed)
+    score = association_score(audit, one)
     scored = Scored(audit.target, score, audit.group)
     weights = bootstrap_weights(scored, audit.replicates, audit.seed)
     area, p = ranking(scored, weights), verdicts.two_sided(auroc(scored, weights), 0.5)
     return {"auroc": area, "p": p, "towards": 1.0 if (area.value or 0) >= 0.5 else -1.0}
+
+
+def association_score(audit: Audit, one: Suspect) -> Floats:
+    """Float (N,): how much each film carries of a suspect, as well as it can be told."""
+    if one.name == suspects.STYLE:
+        return style_score(audit)
+    if one.name == suspects.SHARPNESS:
+        return -suspects.fineness(audit.images, audit.fields)
+    if one.name == suspects.OUTSIDE:
+        return probes.cross_validated(probes.border_strips(audit.images), audit.target, audit.group, audit.seed)
+    return one.score(audit.films)
 
 
 def style_score(audit: Audit) -> Floats:
@@ -213,8 +222,9 @@ def plant(audit: Audit) -> dict[str, Any]:
     rows = _planted_rows(audit)
     greys, train = audit.greys(rows), audit.train[rows]
     plain, target, group = audit.images[rows], audit.target[rows], audit.group[rows]
-    size, remedy = audit.model.size, audit.model.preparation["remedy"]
-    pairs = {one.name: suspects.added(one, greys, size, remedy, audit.seed) for one in suspects.EDITED}
+    size, remedy = audit.model.size, audit.model.remedy
+    fields = audit.fields[rows] if remedy == "none" else None
+    pairs = {one.name: suspects.added(one, greys, size, remedy, audit.seed, fields=fields) for one in suspects.EDITED}
     how: dict[str, Any] = audit.budget.training
     shared: dict[str, npt.NDArray[Any]] = {"plain": plain, "label": target, "group": group, "train": train}
     wanted = [(name, p, seed) for name in pairs for p in audit.budget.planted for seed in range(audit.budget.replicas)]
@@ -308,7 +318,7 @@ def match(audit: Audit) -> dict[str, Any]:
     jointly = verdicts.matched_pairs(table[list(MATCHED_ON)].to_numpy(float), audit.held.target)
     by_suspect = {}
     for one in suspects.SUSPECTS:
-        pairs = verdicts.matched_pairs(one.score(table)[:, None], audit.held.target)
+        pairs = verdicts.matched_pairs(association_score(audit, one)[~audit.train][:, None], audit.held.target)
         by_suspect[one.name] = {"pairs": len(pairs), **verdicts.matched_auroc(audit.logits, pairs)._asdict()}
     groups = verdicts.worst_groups(table["cues"], audit.held.target, audit.logits > 0)
     return {
@@ -420,7 +430,9 @@ def _probed(audit: Audit, one: Suspect, probed: dict[str, Any], ladder: list[dic
         score = style_score(audit)
     else:
         facts = audit.films[list(one.facts)].astype(float)
-        score = probes.cross_validated(facts, audit.target, audit.group, audit.seed)
+        if one.name == suspects.SHARPNESS:
+            facts = facts.assign(fineness=suspects.fineness(audit.images, audit.fields))
+        score = probes.cross_validated(facts, audit.target, audit.group, audit.seed, kind="logistic")
     scored = Scored(audit.target, score, audit.group)
     return ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
 

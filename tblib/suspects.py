@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from tblib import edits
-from tblib.artefacts import TINT_VISIBLE
+from tblib.artefacts import EQUALISED, TINT_VISIBLE
 from tblib.box import Box, Widths, boxes_from_text
 from tblib.edits import Edited, Mask
 from tblib.film import Pixels
@@ -45,6 +47,7 @@ class Suspect:
             (as much detail).
         take: takes it away where the catalogue says it is, or None.
         doses: of `put`; 1 is the one that is judged.
+        spares_lungs: the edit and its placebo leave the lung fields as they are, as disease itself changes them so.
         note: why there is no edit, or what the edit cannot show.
     """
 
@@ -55,6 +58,7 @@ class Suspect:
     placebo: str = "beside"
     take: str = ""
     doses: tuple[float, ...] = (1.0,)
+    spares_lungs: bool = False
     note: str = ""
 
 
@@ -191,6 +195,7 @@ def _column(name: str) -> Callable[[pd.DataFrame], Floats]:
 
 
 ONE_CHANNEL, OUTSIDE, STYLE = "one-channel file", "outside the lungs", "marker style"
+SHARPNESS = "sharpness, compression"
 
 SUSPECTS = (
     Suspect(
@@ -208,7 +213,7 @@ SUSPECTS = (
         "tone",
         "tint",
         (0.5, 1.0),
-        "the model sees no colour; the edit is what a tint does to grey levels",
+        note="the model sees no colour; the edit is what a tint does to grey levels",
     ),
     Suspect("L/R marker", _column("marker"), ("marker", "marker_score"), _marker, "beside", "markers", (0.5, 1.0, 2.0)),
     Suspect(STYLE, _column("marker"), ("marker_letter", "marker_style")),
@@ -229,7 +234,7 @@ SUSPECTS = (
         "beside",
         "black_boxes",
         (0.5, 1.0, 2.0),
-        "half of the black boxes are not found (first notebook)",
+        note="half of the black boxes are not found (first notebook)",
     ),
     Suspect(
         "film border",
@@ -239,27 +244,28 @@ SUSPECTS = (
         "beside",
         "",
         (0.5, 1.0, 2.0),
-        "a border is not taken away: what lies below it is not known",
+        note="a border is not taken away: what lies below it is not known",
     ),
     Suspect(
         "grey histogram",
-        _column("equalised"),
+        lambda films: (films["equalised"] >= EQUALISED).to_numpy(float),
         (),
         _equalised,
         "tone",
         "",
         (0.5, 1.0),
-        "the edit equalises; equalisation cannot be undone",
+        note="the edit equalises; equalisation cannot be undone",
     ),
     Suspect(
-        "sharpness, compression",
-        lambda films: -films["sharpness"].to_numpy(float),
-        ("sharpness", "blockiness", "bytes_per_pixel"),
+        SHARPNESS,
+        _column("blockiness"),
+        ("blockiness",),
         _softened,
         "ghost",
         "",
         (0.5, 1.0, 2.0),
-        "the edit blurs and compresses; neither can be undone",
+        spares_lungs=True,
+        note="judged outside the lungs, in which disease changes sharpness, too; blur and compression cannot be undone",
     ),
     Suspect(OUTSIDE, _column("bordered"), note="its edit swaps all outside the lungs with a film of the other class"),
 )
@@ -271,8 +277,26 @@ def suspect(name: str) -> Suspect:
     return next(one for one in SUSPECTS if one.name == name)
 
 
-def added(one: Suspect, films: Sequence[Pixels], size: int, remedy: str, seed: int, dose: float = 1.0) -> Pairs:
-    """Every film with the cue put on it, beside its placebo; what a film draws hangs on `seed` and its place alone."""
+def added(
+    one: Suspect,
+    films: Sequence[Pixels],
+    size: int,
+    remedy: str,
+    seed: int,
+    dose: float = 1.0,
+    fields: Mask | None = None,
+) -> Pairs:
+    """Every film with the cue put on it, beside its placebo; what a film draws hangs on `seed` and its place alone.
+
+    Args:
+        one: what is put on; it can be (`EDITED`).
+        films: uint8 (H, W) each.
+        size: of the model's input.
+        remedy: with which the model was trained.
+        seed: see above.
+        dose: see `Suspect.doses`.
+        fields: bool (N, S, S), the lung fields that some edits spare; without them nothing is spared.
+    """
     assert one.put is not None
 
     def pair(place: int) -> tuple[Pixels, Pixels]:
@@ -281,9 +305,26 @@ def added(one: Suspect, films: Sequence[Pixels], size: int, remedy: str, seed: i
         assert one.put is not None
         edited = one.put(films[place], dose, rng)
         placebo = placebo_of(one.placebo, films[place], edited, rng)
-        return seen(edited.pixels, size, remedy), seen(placebo.pixels, size, remedy)
+        both = [edited.pixels, placebo.pixels]
+        if one.spares_lungs and fields is not None:
+            mask = np.asarray(Image.fromarray(fields[place]).resize(films[place].shape[::-1]))
+            both = [np.where(mask, films[place], each) for each in both]
+        return seen(both[0], size, remedy), seen(both[1], size, remedy)
 
     return _stacked(pair, np.arange(len(films)), 1.0, size)
+
+
+def fineness(images: Pixels, fields: Mask) -> Floats:
+    """Float (N,): how sharp films uint8 (N, S, S) are outside their lung fields, bool (N, S, S).
+
+    The standard deviation of what a blur of one pixel takes away, over that of what the next wider one takes.
+    """
+    ratios = np.empty(len(images))
+    for i, (film, field) in enumerate(zip(images, fields, strict=True)):
+        grey = film.astype(np.float32)
+        once, twice = gaussian_filter(grey, 1.0), gaussian_filter(grey, 2.0)
+        ratios[i] = (grey - once)[~field].std() / max(float((once - twice)[~field].std()), 1e-3)
+    return ratios
 
 
 def removed(one: Suspect, films: Sequence[Pixels], table: pd.DataFrame, size: int, remedy: str, seed: int) -> Pairs:

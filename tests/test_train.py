@@ -23,7 +23,8 @@ def prepared(folder, films: int = 40) -> Run:
     images[target == 1, 8:20, 8:20] = 250
     np.save(run.path("images.npy"), images)
     part = np.where(np.arange(films) < films * 0.7, "train", "val")
-    write_table(run.path("split.csv"), pd.DataFrame({"image": np.arange(films), "target": target, "part": part}))
+    rows = pd.DataFrame({"image": np.arange(films), "target": target, "part": part, "cues": target.astype(str)})
+    write_table(run.path("split.csv"), rows)
     write_json(run.path("preparation.json"), {"size": 32, "mean": 95.0, "sd": 40.0, "negative": "N", "positive": "T"})
     return run
 

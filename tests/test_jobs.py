@@ -1,0 +1,120 @@
+"""Jobs: each result is kept as soon as it is there; a Dask cluster gives the same ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tblib import jobs
+from tblib.jobs import Job, JobError, run_jobs
+from tblib.trials import _shuffled
+
+
+def scaled(values: np.ndarray, factor: float, log: str = "") -> dict:
+    """A job: the sum of an array times a factor; it leaves a line in a file each time it runs."""
+    if log:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"{factor}\n")
+    if factor < 0:
+        raise ValueError("a negative factor")
+    return {"sum": float((values * factor).sum())}
+
+
+def made(factors, log="", values=None) -> list[Job]:
+    values = np.arange(4.0) if values is None else values
+    return [Job(scaled, {"values": values}, {"factor": factor, "log": str(log)}) for factor in factors]
+
+
+def runs(log) -> list[str]:
+    return sorted(log.read_text().split()) if log.exists() else []
+
+
+def test_results_come_in_the_order_of_the_jobs(tmp_path):
+    assert [found["sum"] for found in run_jobs(made([3, 1, 2]), tmp_path)] == [18, 6, 12]
+    assert run_jobs([], tmp_path) == []
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    log = tmp_path / "log"
+    run_jobs(made([1, 2], log), tmp_path / "kept")
+    run_jobs(made([2, 3, 1], log), tmp_path / "kept")
+    assert runs(log) == ["1", "2", "3"]
+
+
+def test_an_interrupted_audit_goes_on_with_what_is_left(tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(ValueError, match="a negative factor"):
+        run_jobs(made([1, 2, 3, 4, -1], log), tmp_path / "kept")
+    kept = len(list((tmp_path / "kept").glob("*.json")))
+    assert kept >= 1
+    before = len(runs(log))
+    assert [found["sum"] for found in run_jobs(made([1, 2, 3, 4], log), tmp_path / "kept")] == [6, 12, 18, 24]
+    assert len(runs(log)) - before <= 4 - kept + 1
+
+
+def test_other_settings_arrays_or_code_are_another_job(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    run_jobs(made([1], log), tmp_path / "kept")
+    changed = np.arange(4.0)
+    changed[3] += 1e-9
+    run_jobs(made([1], log, changed), tmp_path / "kept")
+    assert len(runs(log)) == 2
+    monkeypatch.setattr(jobs, "_code", lambda: "edited")
+    run_jobs(made([1], log), tmp_path / "kept")
+    assert len(runs(log)) == 3
+
+
+def test_results_are_plain_json(tmp_path):
+    run_jobs(made([2]), tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    assert json.loads(file.read_text()) == {"sum": 12}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler of dask.distributed with two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as made:
+        yield made.scheduler_address
+
+
+def test_a_dask_cluster_gives_the_same_results(tmp_path, cluster):
+    log = tmp_path / "log"
+    here = run_jobs(made([1, 2, 3]), tmp_path / "here")
+    there = run_jobs(made([1, 2, 3], log), tmp_path / "there", cluster)
+    assert there == here
+    assert len(runs(log)) == 3
+
+
+def test_a_cluster_trains_the_same_networks(tmp_path, cluster):
+    from test_trials import FILMS, LABEL, N, SMALL, TRAIN, with_block
+
+    from tblib.trials import plant
+
+    arrays = {"plain": FILMS, "put": with_block(FILMS), "placebo": FILMS, "label": LABEL}
+    arrays |= {"group": np.arange(N), "train": TRAIN}
+    todo = [
+        Job(plant, arrays, {"p": 1.0, "shuffle": True, "seed": seed, "training": SMALL | {"epochs": 2}})
+        for seed in range(2)
+    ]
+    assert run_jobs(todo, tmp_path / "there", cluster) == run_jobs(todo, tmp_path / "here")
+
+
+def test_an_error_in_a_worker_is_told(tmp_path, cluster):
+    with pytest.raises(ValueError, match="a negative factor"):
+        run_jobs(made([-1]), tmp_path / "there", cluster)
+
+
+def test_a_scheduler_that_is_not_there_is_a_sentence(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(jobs, "WAIT", 1)
+    with pytest.raises(JobError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        run_jobs(made([1]), tmp_path, "tcp://127.0.0.1:9")
+
+
+def test_labels_are_dealt_anew_within_the_parts():
+    label, train = (np.arange(40) % 4 == 0).astype(np.int64), np.arange(40) < 30
+    dealt = _shuffled(label, train, np.random.default_rng(0))
+    assert (dealt != label).any()
+    assert dealt[train].sum() == 15
+    assert dealt[~train].sum() == 5

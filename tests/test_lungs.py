@@ -1,0 +1,78 @@
+"""Lung fields: estimates against masks that are known, masks that come with a database."""
+
+import numpy as np
+import pytest
+
+from tblib import lungs
+from tblib.catalogue import open_database
+from tblib.film import open_film, resized
+from tblib.phantom import CLASSES, phantom_film
+
+
+def test_estimates_agree_with_the_masks_of_unseen_phantoms():
+    drawn = [phantom_film(CLASSES[seed % 2], 10_000 + seed) for seed in range(12)]
+    films = np.stack([film.pixels if film.pixels.ndim == 2 else film.pixels[..., 1] for film in drawn])
+    values = lungs.dice(lungs.lung_fields(films), np.stack([film.lungs for film in drawn]))
+    assert values.mean() > 0.93
+    assert values.min() > 0.8
+
+
+def test_estimates_agree_with_the_masks_of_montgomery(films):
+    """Real films, real masks, and a network that has seen neither."""
+    database = open_database(films / "montgomery.zip")
+    files = list(database.labels)
+    small = np.stack([resized(open_film(database.read(file), file).grey, 128) for file in files])
+    values = lungs.dice(lungs.lung_fields(small), lungs.known_fields(database, files, 128))
+    assert len(values) == 138
+    assert values.mean() > 0.9
+    assert np.quantile(values, 0.05) > 0.8
+
+
+def test_a_film_without_lungs_has_no_field():
+    noise = np.random.default_rng(0).integers(0, 255, (2, 96, 80), dtype=np.uint8)
+    fields = lungs.lung_fields(np.concatenate([noise, np.zeros((1, 96, 80), np.uint8)]))
+    assert fields.shape == (3, 96, 80)
+    assert fields.mean() < 0.1
+
+
+def test_at_most_two_fields_are_kept():
+    mask = np.zeros((64, 64), bool)
+    mask[5:30, 5:25] = mask[5:40, 35:60] = mask[50:52, 3:5] = True
+    kept = lungs._two_largest(mask)
+    assert kept[10, 10]
+    assert kept[10, 40]
+    assert not kept[50, 3]
+
+
+def test_the_demos_masks_are_found_by_name(demo):
+    database = open_database(demo)
+    files = list(database.labels)[::9]
+    known = lungs.known_fields(database, files, 128)
+    assert known.shape == (len(files), 128, 128)
+    assert 0.1 < known.mean() < 0.5
+
+
+def test_a_database_without_masks_for_all_has_none(tmp_path):
+    from conftest import grey_film, png, write_zip
+
+    entries = {f"{label}/{i}.png": png(grey_film(i)) for i, label in enumerate(("Normal", "Tuberculosis"))}
+    entries["masks/0.png"] = png(np.full((64, 64), 255, np.uint8))
+    database = open_database(write_zip(tmp_path / "db.zip", entries))
+    assert lungs.known_fields(database, list(database.labels), 32) is None
+    assert lungs.known_fields(database, ["Normal/0.png"], 32).all()
+
+
+def test_dice():
+    one, other = np.zeros((2, 4, 4), bool), np.zeros((2, 4, 4), bool)
+    one[0, :2] = other[0, 1:3] = True
+    assert lungs.dice(one, other).tolist() == [0.5, 1.0]
+
+
+def test_teaching_repeats():
+    first, second = (lungs.teach(phantoms=4, steps=2) for _ in range(2))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (300, 200)])
+def test_fields_have_the_films_shape(shape):
+    assert lungs.lung_fields(np.zeros((1, *shape), np.uint8)).shape == (1, *shape)

@@ -1,0 +1,158 @@
+"""Remedies: what each does to a film, and that one name means the same wherever a film is prepared."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import grey_film, png
+
+from tblib import edits
+from tblib.artefacts import artefacts
+from tblib.box import Box
+from tblib.dataset import TBDataset
+from tblib.film import Film, resized
+from tblib.phantom import CLASSES, phantom_film
+from tblib.prepare import cue_groups
+from tblib.remedies import (
+    IN_TRAINING,
+    MID_GREY,
+    ON_FILMS,
+    RemedyError,
+    chosen,
+    evened,
+    on_films,
+    painted_out,
+    randomised,
+    seen,
+)
+
+
+def lung_film(seed: int = 7) -> np.ndarray:
+    pixels = phantom_film(CLASSES[0], seed, dict.fromkeys(_presets(), (0.0, 0.0))).pixels
+    return pixels if pixels.ndim == 2 else pixels[..., 0].copy()
+
+
+def _presets():
+    from tblib.phantom import KAGGLE
+
+    return KAGGLE
+
+
+def test_names_are_joined_by_plus_and_put_in_order():
+    assert chosen("none") == chosen("") == ()
+    assert chosen("randomise+equalise+lung_crop") == ("lung_crop", "equalise", "randomise")
+    assert on_films("randomise+equalise") == "equalise"
+    assert on_films("randomise") == "none"
+    with pytest.raises(RemedyError, match="no remedy 'equalize'; give none, or some of paint_out"):
+        chosen("equalize")
+
+
+def test_none_is_the_resized_film():
+    film = grey_film(1, 200)
+    np.testing.assert_array_equal(seen(film, 64, "none"), resized(film, 64))
+    np.testing.assert_array_equal(seen(film, 64, "randomise"), resized(film, 64))
+
+
+@pytest.mark.parametrize("remedy", [*ON_FILMS, "+".join(ON_FILMS)])
+def test_every_remedy_gives_a_film_of_the_models_size_and_leaves_the_given_one_alone(remedy):
+    film = lung_film()
+    before = film.copy()
+    got = seen(film, 96, remedy)
+    assert got.shape == (96, 96)
+    assert got.dtype == np.uint8
+    assert (got != resized(film, 96)).any()
+    np.testing.assert_array_equal(film, before)
+
+
+def test_equalised_films_have_the_same_histogram_whatever_their_tone():
+    film = lung_film()
+    dull = (60 + film * 0.4).astype(np.uint8)
+    one, other = (np.histogram(seen(each, 128, "equalise"), 8, (0, 256))[0] for each in (film, dull))
+    assert np.abs(one - other).max() < 0.05 * 128 * 128
+
+
+def test_levels_are_spread_over_the_lungs_alone():
+    film, lungs = grey_film(2, 64), np.zeros((64, 64), bool)
+    lungs[20:44, 10:54] = True
+    even = evened(film, lungs)
+    assert np.abs(np.quantile(even[lungs], [0.25, 0.5, 0.75]) - [64, 128, 191]).max() < 12
+    assert (np.diff([even[film == level].max() for level in np.unique(film)]) >= 0).all()  # order is kept
+
+
+def test_a_border_crop_takes_a_border_away():
+    film = grey_film(3, 200)
+    bordered = film.copy()
+    bordered[:10] = bordered[-10:] = bordered[:, :10] = bordered[:, -10:] = 255
+    np.testing.assert_array_equal(seen(bordered, 64, "border_crop"), seen(film, 64, "border_crop"))
+
+
+def test_outside_the_lungs_is_grey_and_a_marker_there_makes_no_difference():
+    film = lung_film()
+    marked = edits.marked(film, edits.Marker("L", size=30), 20, 470).pixels
+    one, other = seen(film, 128, "lungs_only"), seen(marked, 128, "lungs_only")
+    assert 0.3 < (one == MID_GREY).mean() < 0.9
+    assert (one != other).mean() < 0.02
+
+
+def test_markers_and_blocks_are_painted_out():
+    film = edits.marked(lung_film(), edits.Marker("L", size=34), 50, 440).pixels
+    film = edits.white_rectangle(film, Box(450, 150, 490, 300)).pixels
+    before, after = (artefacts(Film("L", each), 1) for each in (film, painted_out(film)))
+    assert before.markers
+    assert before.white_rectangles
+    assert not after.markers
+    assert not after.white_rectangles
+
+
+def test_randomised_films_repeat_by_seed_and_differ_between():
+    films = np.stack([grey_film(i, 128) for i in range(6)])
+    one, again, other = (randomised(films, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any((1, 2)).all()
+    assert one.shape == films.shape
+    assert one.dtype == np.uint8
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_randomising_fits_every_size(side):
+    films = np.stack([grey_film(i, side) for i in range(40)])
+    assert randomised(films, np.random.default_rng(0)).shape == films.shape
+
+
+def test_balance_draws_targets_alike_and_groups_alike_within_them():
+    target = np.array([0] * 90 + [1] * 10)
+    group = np.array([0] * 80 + [1] * 10 + [2] * 9 + [3])
+    data = TBDataset(np.zeros((100, 8, 8), np.uint8), target, torch.device("cpu"), groups=group)
+    drawn = torch.cat([data.order(torch.Generator().manual_seed(seed), balanced=True) for seed in range(60)])
+    shares = np.bincount(group[drawn.numpy()], minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, 0.25, atol=0.03)
+
+
+def test_cues_are_grouped_within_labels_and_rare_ones_are_one():
+    films = pd.DataFrame(
+        {
+            "label": ["N"] * 30 + ["T"] * 12,
+            "marker": [True] * 28 + [False] * 2 + [False] * 12,
+            "white_rectangle": False,
+            "bordered": [False] * 30 + [True] * 12,
+        }
+    )
+    groups = cue_groups(films)
+    assert groups.value_counts().to_dict() == {"N: marker": 28, "T: border": 12, "N: rarer": 2}
+
+
+def test_a_prediction_prepares_the_film_as_the_training_did(tmp_path, smoke):
+    """The remedy travels in the model file: a predictor of that model does to a film what preparation did."""
+    from dataclasses import replace
+
+    from tblib.predict import Predictor, open_predictor
+
+    plain = open_predictor(smoke.path("model.safetensors"))
+    trained = replace(plain.trained, preparation=plain.trained.preparation | {"remedy": "border_crop"})
+    film = grey_film(4, 100)
+    answer = Predictor(trained, plain.thresholds, plain.calibration).answer(png(film), "film.png")
+    np.testing.assert_array_equal(answer.seen, seen(film, 32, "border_crop"))
+
+
+def test_each_remedy_is_explained():
+    assert all(len(text) > 20 for text in (ON_FILMS | IN_TRAINING).values())
