@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = --data "$(DATA)" $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab test bench bench-long lint lock clean
+.PHONY: help install report lab test bench bench-long study-clean study-power lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,12 @@ bench-long: .venv/tested  ## what takes 90 minutes once, and make bench then sho
 	@mkdir -p reports/benchmark
 	$(BIN)/python -m tests.benchmarks.learning
 	$(BIN)/python -m tests.benchmarks.scale
+
+study-clean: .venv/tested  ## does the audit cry wolf: 20 studies of demo films without shortcuts; 45 minutes, interruptible
+	@$(BIN)/python -m tests.benchmarks.clean
+
+study-power: .venv/tested  ## does it find what is there: cues planted into demo films, the CNN's own width; 25 minutes
+	@$(BIN)/python -m tests.benchmarks.power
 
 lint: .venv/tested  ## ruff and mypy, notebooks included
 	$(BIN)/ruff check .

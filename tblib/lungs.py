@@ -73,7 +73,8 @@ def lung_fields(films: Pixels) -> Mask:
     with torch.inference_mode():
         logits = torch.cat([network(_standardised(batch)) for batch in small.split(64)])
     for i, logit in enumerate(logits[:, 0].numpy()):
-        kept = np.where(_two_largest(logit > 0), logit, -abs(logit) - 1e-3)
+        lung = _two_largest((logit > 0) & bool(small[i].std() > 0))  # a blank film has the outline of any film
+        kept = np.where(lung, logit, -abs(logit) - 1e-3)
         scaled = Image.fromarray(kept).resize(shape[::-1], Image.Resampling.BILINEAR)
         fields[i] = np.asarray(scaled) > 0
     return fields

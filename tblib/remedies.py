@@ -140,7 +140,7 @@ def _level(rng: np.random.Generator) -> int:
 
 
 def _anywhere(rng: np.random.Generator, side: int, heights: tuple[int, int], widths: tuple[int, int]) -> Box:
-    height, width = int(rng.integers(*heights)), int(rng.integers(*widths))
+    height, width = (max(1, int(rng.integers(*lengths))) for lengths in (heights, widths))
     top, left = int(rng.integers(side - height)), int(rng.integers(side - width))
     return Box(top, left, top + height, left + width)
 

@@ -18,8 +18,8 @@ from tblib.model import CNN, TrainedModel, folded
 from tblib.prepare import Normalisation
 
 SAMPLES, NOISE = 8, 0.2  # noisy copies a map is averaged over, and their noise in sd of the grey levels
-SMOOTH = 2.0  # px by which a map is smoothed
-ALIKE = 0.5  # rank correlation with the maps of random weights from which the gate is shut
+SMOOTH = 1 / 64  # of the side, by which a map is smoothed
+ALIKE = 0.7  # rank correlation with maps of random weights from which the gate is shut: half of the variance is theirs
 
 
 def maps(cnn: CNN, images: Pixels, by: Normalisation, seed: int) -> Floats:
@@ -41,7 +41,7 @@ def maps(cnn: CNN, images: Pixels, by: Normalisation, seed: int) -> Floats:
             films = normalise(batch, by).requires_grad_()
             found = tunnel.attribute(films, nt_type="smoothgrad_sq", nt_samples=SAMPLES, stdevs=NOISE)
             drawn.append(found.detach().squeeze(1).numpy())
-    smooth = np.stack([gaussian_filter(one.astype(np.float64), SMOOTH) for one in np.concatenate(drawn)])
+    smooth = np.stack([gaussian_filter(one.astype(np.float64), SMOOTH * len(one)) for one in np.concatenate(drawn)])
     total: Floats = smooth / smooth.sum((1, 2), keepdims=True).clip(min=1e-30)
     return total
 

@@ -81,7 +81,7 @@ def climb(audit: Audit) -> list[dict[str, Any]]:
 # --- what the CNN uses ---------------------------------------------------------------------------
 
 
-def edit(audit: Audit) -> dict[str, Any]:
+def edit(audit: Audit, doses: bool = True) -> dict[str, Any]:
     """Every suspect's edits on held-out films: suspect -> sufficiency, necessity, doses, by_class and fall.
 
     Effects are in logits towards the class that the cue goes with (`towards`), over the placebo.
@@ -103,12 +103,12 @@ def edit(audit: Audit) -> dict[str, Any]:
             put = suspects.swapped(audit.images[rows], audit.fields[rows], audit.target[rows], seed)
         taken = suspects.removed(one, greys, table, size, remedy, seed)
         found[one.name] = _effects(audit, one, rows, put, taken)
-        if one.put and len(one.doses) > 1:
-            doses = {
+        if doses and one.put and len(one.doses) > 1:
+            by_dose = {
                 dose: suspects.only(suspects.added(one, greys, size, remedy, seed, dose, fields), lacking)
                 for dose in one.doses
             }
-            found[one.name]["doses"] = [_dose(audit, dose, pairs) for dose, pairs in doses.items()]
+            found[one.name]["doses"] = [_dose(audit, dose, pairs) for dose, pairs in by_dose.items()]
     return found
 
 

@@ -1,6 +1,7 @@
 """Jobs: each result is kept as soon as it is there; a Dask cluster gives the same ones."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ def scaled(values: np.ndarray, factor: float, log: str = "") -> dict:
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"{factor}\n")
     if factor < 0:
+        time.sleep(2)  # the others are done by then
         raise ValueError("a negative factor")
     return {"sum": float((values * factor).sum())}
 
@@ -87,7 +89,7 @@ def test_a_dask_cluster_gives_the_same_results(tmp_path, cluster):
 
 
 def test_a_cluster_trains_the_same_networks(tmp_path, cluster):
-    from test_trials import FILMS, LABEL, N, SMALL, TRAIN, with_block
+    from test_trials import FILMS, LABEL, SMALL, TRAIN, N, with_block
 
     from tblib.trials import plant
 

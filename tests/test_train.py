@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tblib import train
+from tblib.dataset import TBDataset
 from tblib.model import load_model
 from tblib.run import Run, write_json, write_table
 from tblib.train import CHECKPOINT, RECIPES, Training, TrainingError, cosine, fit, imbalance, recipe

@@ -5,14 +5,14 @@ import pytest
 from conftest import grey_film
 
 from tblib import trials
+from tblib.metrics import Scored
 from tblib.remedies import MID_GREY
 from tblib.trials import RUNGS, answer, climb, cure, deny, plant, rung
-from tblib.metrics import Scored
 
 N, SIDE = 96, 32
 TRAIN = np.arange(N) % 4 != 0
 LABEL = (np.arange(N) % 3 == 0).astype(np.int64)
-SMALL = {"epochs": 6, "width": 4, "small": 0.0, "lr": 2e-3, "precision": "fp32"}
+SMALL = {"epochs": 16, "width": 4, "small": 0.0, "lr": 2e-3, "precision": "fp32"}
 FILMS = np.stack([grey_film(i, SIDE) for i in range(N)])
 FIELDS = np.zeros((N, SIDE, SIDE), bool)
 FIELDS[:, 8:24, 8:24] = True

@@ -1,0 +1,84 @@
+"""Does the audit cry wolf? Twenty studies of demo films on which no artefact differs between the classes.
+
+Each draws other films, trains the demo's CNN on them and audits it; no suspect should be called USED or DECISIVE.
+An interrupted study goes on: each seed's verdicts are one file in ``reports/benchmark/clean/``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from tblib import shortcuts
+from tblib.audit import BUDGETS, open_audit
+from tblib.catalogue import build_catalogue, open_database, save_catalogue
+from tblib.evaluate import evaluate
+from tblib.metrics import wilson
+from tblib.phantom import CLEAN, write_demo
+from tblib.prepare import prepare
+from tblib.run import open_run, write_json
+from tblib.train import fit, recipe
+from tblib.verdicts import DECISIVE, MEANING, USED
+from tests.benchmarks.films import FOLDER
+
+SEEDS, FILMS, EPOCHS = 20, 600, 8
+HERE = FOLDER / "clean"
+
+
+def study(seed: int) -> dict[str, Any]:
+    """Films of one seed, a CNN, and the verdicts on it; planted cues and remedies are left out, they change none."""
+    folder = HERE / f"run-{seed}"
+    run = open_run(str(folder))
+    films = write_demo(folder / "films.zip", FILMS, seed, CLEAN)
+    database = open_database(films)
+    save_catalogue(run, build_catalogue(database))
+    prepare(run, database, 128, seed)
+    fit(run, recipe("reference", epochs=EPOCHS, seed=seed))
+    metrics = evaluate(run, 500, seed)
+    audit = replace(
+        open_audit(run, "quick", "", "", 1000, seed),
+        budget=replace(BUDGETS["quick"], seeds=1, rungs=("outside the lungs", "whole film")),
+    )
+    probed, ladder = shortcuts.probe(audit), shortcuts.climb(audit)
+    edited, matched = shortcuts.edit(audit, doses=False), shortcuts.match(audit)
+    nothing: dict[str, Any] = {"curve": [], "controls": []}
+    results = shortcuts.conclude(audit, probed, ladder, edited, nothing, matched, {}, {"sets": []}, [])
+    shutil.rmtree(folder)
+    return {
+        "seed": seed,
+        "auroc": metrics["auroc"],
+        "verdicts": {row["suspect"]: row["verdict"] for row in results["verdicts"]},
+        "evidence": {row["suspect"]: row["evidence"] for row in results["verdicts"]},
+    }
+
+
+def table() -> str:
+    """Markdown: how often each suspect got each verdict, and in how many studies none was called used."""
+    done = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(HERE.glob("seed-*.json"))]
+    if not done:
+        return "No study of clean films has been run here: `make study-clean`.\n"
+    quiet = [not {USED, DECISIVE}.intersection(one["verdicts"].values()) for one in done]
+    lines = ["| suspect | " + " | ".join(MEANING) + " |", "|---" * (len(MEANING) + 1) + "|"]
+    for suspect in done[0]["verdicts"]:
+        counts = Counter(one["verdicts"][suspect] for one in done)
+        lines.append(f"| {suspect} | " + " | ".join(str(counts[verdict]) for verdict in MEANING) + " |")
+    share = wilson(sum(quiet), len(quiet)).text(percent=True)
+    mean = sum(one["auroc"]["value"] for one in done) / len(done)
+    lines += [
+        "",
+        f"{sum(quiet)} of {len(done)} studies without USED or DECISIVE: {share}. CNN's test AUROC, mean {mean:.3f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    HERE.mkdir(parents=True, exist_ok=True)
+    for seed in [int(text) for text in sys.argv[1:]] or range(1, SEEDS + 1):
+        if not (HERE / f"seed-{seed:02}.json").exists():
+            write_json(HERE / f"seed-{seed:02}.json", study(seed))
+            print(table(), flush=True)
+    print(table())

@@ -1,0 +1,66 @@
+"""Does the audit find what is there? Cues planted into clean demo films, networks as wide as the CNN itself.
+
+True labels: lesions tell as well. Each cue is on none of the films before. An interrupted study goes on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image
+
+from tblib import suspects, trials
+from tblib.audit import DEEP
+from tblib.film import Pixels, resized
+from tblib.jobs import Job, run_jobs
+from tblib.metrics import wilson
+from tblib.phantom import CLASSES, CLEAN, Prevalence, phantom_film
+from tests.benchmarks.films import FOLDER
+
+FILMS, SIZE = 480, 128  # half of them tuberculosis
+NAMES = ("L/R marker", "white rectangle", "film border", "grey histogram")
+STRENGTHS = {0.8: 10, 0.5: 10}  # p -> trainings a cue
+BARE = {name: Prevalence(0, 0) for name in CLEAN}
+
+
+def drawn(place: int) -> Pixels:
+    """One film without any artefact, uint8 (512, 512)."""
+    pixels = phantom_film(CLASSES[place % 2], 70_000 + place, BARE).pixels
+    return np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def study() -> str:
+    """Markdown: share called used, by cue and strength."""
+    films = Parallel(n_jobs=-1)(delayed(drawn)(place) for place in range(FILMS))
+    label, train = np.arange(FILMS) % 2, np.arange(FILMS) % 8 < 6
+    shared = {"plain": np.stack([resized(film, SIZE) for film in films]), "label": label, "train": train}
+    shared["group"] = np.arange(FILMS)
+    pairs = {name: suspects.added(suspects.suspect(name), films, SIZE, "none", 0) for name in NAMES}
+    wanted = [(name, p, seed) for p, count in STRENGTHS.items() for name in NAMES for seed in range(count)]
+    jobs = [
+        Job(
+            trials.plant,
+            shared | {"put": pairs[name].edited, "placebo": pairs[name].placebo},
+            {"p": p, "shuffle": False, "seed": seed, "training": DEEP},
+        )
+        for name, p, seed in wanted
+    ]
+    found = run_jobs(jobs, FOLDER / "power", what="planted cues")
+    head = "| cue | " + " | ".join(f"p = {p:g}: used | moved over placebo" for p in STRENGTHS) + " |"
+    lines = [head, "|---" * (1 + 2 * len(STRENGTHS)) + "|"]
+    for name in NAMES:
+        cells = []
+        for p in STRENGTHS:
+            own = [result for (n, q, _), result in zip(wanted, found, strict=True) if (n, q) == (name, p)]
+            for what in ("used", "moved"):
+                hits = sum(result[what] for result in own)
+                cells.append(f"{hits} of {len(own)}, {wilson(hits, len(own)).text(percent=True)}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    report = study()
+    (FOLDER / "power.md").write_text(report, encoding="utf-8")
+    print(report)

@@ -1,0 +1,201 @@
+"""The audit as a whole: complete, with reasons for what is not known; what it says follows from its numbers."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import grey_film, png, write_zip
+
+from tblib import cures, evidence, shortcuts, suspects, verdicts
+from tblib.audit import BUDGETS, ShortcutError, open_audit
+from tblib.external import ExternalError
+from tblib.metrics import Estimate
+from tblib.phantom import CLEAN, KAGGLE, PLANTED
+from tblib.run import Run
+
+
+@pytest.fixture(scope="module")
+def results(smoke) -> dict:
+    return smoke.facts("shortcuts.json")
+
+
+def every_number(content):
+    """All leaves of nested lists and dicts."""
+    if isinstance(content, dict):
+        content = content.values()
+    if isinstance(content, str) or not hasattr(content, "__iter__"):
+        yield content
+        return
+    for part in content:
+        yield from every_number(part)
+
+
+def test_every_suspect_has_a_verdict_its_evidence_and_a_reason(results):
+    rows = results["verdicts"]
+    assert [row["suspect"] for row in rows] == [one.name for one in suspects.SUSPECTS]
+    for row in rows:
+        assert row["verdict"] in verdicts.MEANING
+        assert len(row["reason"]) > 20
+        assert set(row["evidence"]) == {"exists", "probe", "sufficiency", "necessity", "share", "fall", "power"}
+        for name in ("exists", "probe"):
+            part = row["evidence"][name]
+            assert part["low"] <= part["value"] <= part["high"]
+
+
+def test_the_file_says_how_each_number_was_made(results):
+    assert results["seed"] == 0
+    assert results["replicates"] == 50
+    assert results["thresholds"] == verdicts.THRESHOLDS
+    assert "bootstrap" in results["method"]
+    for row in results["ladder"]:
+        assert row["seeds"] == 1
+        assert row["n"] == results["held_out"]["films"]
+        assert {"mean", "sd", "low", "high", "masked"} <= set(row)
+    for row in results["planted"]["curve"]:
+        assert row["n"] == 1
+        assert row["used"]["low"] <= row["used"]["value"] <= row["used"]["high"]
+    assert {row["control"] for row in results["planted"]["controls"]} == {
+        "shuffled labels",
+        "parity of the file number",
+    }
+    assert all(np.isfinite(leaf) for leaf in every_number(results) if isinstance(leaf, float))
+
+
+def test_no_cell_of_the_verdict_table_is_empty(results):
+    table = evidence.verdict_table(results)
+    assert len(table) == len(suspects.SUSPECTS)
+    for cell in table.to_numpy().ravel():
+        assert isinstance(cell, str)
+        assert cell.strip() not in ("", "nan", "None")
+
+
+def test_the_report_opens_with_three_plain_sentences_on_the_verdicts(results, smoke):
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup(smoke.path("report.html").read_text(encoding="utf-8"), "html.parser")
+    found = [item.get_text() for item in page.find("section", attrs={"aria-labelledby": "findings"}).find_all("li")]
+    assert found[:3] == evidence.audit(results)
+    cells = [cell.get_text() for cell in page.find(class_="key").find_all("td")]
+    for row in results["verdicts"]:
+        assert cells[cells.index(f"Verdict on {row['suspect']}") + 1] == row["verdict"]
+
+
+def test_sentences_follow_the_verdicts(results):
+    def told(**changes) -> str:
+        rows = [row | {"verdict": changes.get(row["suspect"].split()[0], "NOT SHOWN")} for row in results["verdicts"]]
+        return " ".join(evidence.audit(results | {"verdicts": rows}))
+
+    assert "No suspect is shown to be used" in told()
+    assert "The CNN uses tint to tell the classes apart, none of it decisively" in told(tint="USED")
+    both = told(tint="DECISIVE", white="USED")
+    assert "The CNN uses tint and white rectangle to tell the classes apart; decisive: tint." in both
+    assert "Film border would tell the classes apart, too" in told(film="AVAILABLE")
+    assert "undecided: black box" in told(black="UNDECIDED")
+
+
+def test_a_budget_that_is_not_there_is_told(smoke):
+    with pytest.raises(ShortcutError, match="no budget 'huge'; give smoke, quick, standard, full"):
+        open_audit(smoke, "huge", "", "", 50, 0)
+    with pytest.raises(ExternalError, match="There is no database at"):
+        open_audit(smoke, "smoke", "nowhere.zip", "", 50, 0)
+
+
+@pytest.fixture
+def run(smoke, tmp_path) -> Run:
+    shutil.copytree(smoke.folder, tmp_path / "copy")
+    return Run(tmp_path / "copy")
+
+
+def test_an_audit_that_was_stopped_goes_on_with_what_is_left(run):
+    audit = open_audit(run, "smoke", "", "", 50, 0)
+    files = sorted(run.path("audit").glob("*.json"))
+    first = shortcuts.climb(audit)
+    assert sorted(run.path("audit").glob("*.json")) == files  # all were there
+    removed = files[0].read_bytes()
+    files[0].unlink()
+    assert shortcuts.climb(audit) == first
+    shortcuts.plant(audit)
+    shutil.rmtree(run.path("audit"))
+    assert shortcuts.climb(audit) == first
+    assert removed
+
+
+def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
+    films = {f"normal/a{i}.png": png(grey_film(i)) for i in range(12)}
+    films |= {f"tb/b{i}.png": png(grey_film(90 + i)) for i in range(12)}
+    path = write_zip(tmp_path / "other.zip", films)
+    audit = open_audit(run, "smoke", f"{path},{path}", "", 50, 0)
+    found = cures.travel(audit)
+    assert [one["set"] for one in found["sets"]] == ["other", "other"]
+    assert found["sets"][0] == found["sets"][1]
+    assert found["sets"][0]["n"] == 24
+    assert found["lungs"][0]["set"] == "this database"
+    rows = cures.cure(replace(audit, external=str(path)))
+    assert [row["remedy"] for row in rows] == ["none", "equalise"]
+    assert all(row["external"][0]["n"] == 24 for row in rows)
+    table = evidence.remedies_table(rows)
+    assert "AUROC on other" in table.columns
+
+
+def test_the_demos_own_masks_are_taken_and_estimates_elsewhere(smoke, run):
+    known = open_audit(smoke, "smoke", "", "", 50, 0)
+    assert known.known_fields is not None
+    np.testing.assert_array_equal(known.fields, known.known_fields)
+    content = run.facts("preparation.json")
+    assert content["remedy"] == "none"
+
+
+def test_a_planted_cue_is_called_used_and_decisive():
+    """The rules on a whole: a network that hangs on a cue, one that does not."""
+    moves = verdicts.Effect(40, Estimate(2.0, 1.5, 2.5), 0.001, Estimate(0.4, 0.3, 0.5))
+    still = verdicts.Effect(40, Estimate(0.0, -0.2, 0.2), 0.8, Estimate(0.0, -0.05, 0.05))
+    strong, none = Estimate(0.9, 0.85, 0.95), Estimate(0.5, 0.42, 0.58)
+    found = verdicts.verdicts(
+        {
+            "cheat": verdicts.Evidence(strong, 0.001, strong, moves, moves, 0.9, Estimate(0.2, 0.1, 0.3), strong),
+            "idle": verdicts.Evidence(none, 0.7, none, still, None, 0.0, None, strong),
+        }
+    )
+    assert found["cheat"][0] == verdicts.DECISIVE
+    assert found["idle"][0] == verdicts.NOT_SHOWN
+
+
+def test_the_parity_of_the_file_number_is_no_property_of_a_film():
+    files = pd.Series(["a/Normal-12.png", "b/Tuberculosis-7.png", "x/none.png", "x/12_1.png"], index=[4, 5, 6, 7])
+    assert shortcuts._parity(files).tolist() == [0, 1, 0, 1]
+
+
+def test_the_planted_demo_differs_in_colour_and_rectangles_alone():
+    unequal = {name for name, share in PLANTED.items() if share.normal != share.tuberculosis}
+    assert unequal == {"one_channel", "blue", "cyan", "green", "beige", "neutral", "white_rectangle"}
+    assert all(PLANTED[name] == KAGGLE[name] for name in unequal)
+    assert all(PLANTED[name] == CLEAN[name] for name in set(PLANTED) - unequal)
+
+
+def test_every_budget_plants_at_the_strength_that_power_is_read_at_and_has_the_whole_film():
+    for name, budget in BUDGETS.items():
+        assert 0.8 in budget.planted, name
+        assert "whole film" in budget.rungs, name
+        assert budget.remedies[0] == "none", name
+        assert budget.cures >= 3 or name == "smoke"
+        json.dumps(budget.training)
+
+
+def test_the_real_films_betray_themselves_without_a_lung(films, tmp_path):
+    """Rungs of the waterfall on grey real films: border, histogram and thumbnail at 0.95 or more."""
+    from tblib import probes
+    from tblib.catalogue import open_database
+    from tblib.prepare import decode_into
+
+    database = open_database(films / "TB_database.zip")
+    files = list(database.labels)
+    images = np.empty((len(files), 128, 128), np.uint8)
+    decode_into(images, database, files, "none")
+    target = np.array([database.labels[file] == database.positive for file in files], np.int64)
+    for see in (probes.border_strips, probes.grey_histogram, probes.thumbnail):
+        score = probes.cross_validated(see(images), target, np.arange(len(files)), 0)
+        area = (score[target == 1][:, None] > score[target == 0][None]).mean()
+        assert area >= 0.95, see.__name__
