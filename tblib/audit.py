@@ -47,6 +47,7 @@ class Budget:
         replicas: plantings at each strength.
         controls: negative controls of each kind.
         films: that are planted into, at most, and edited for the model at hand.
+        taught: films of the training part that rungs and remedies are trained on, at most.
         remedies: that are compared.
         cures: trainings of each.
         training: what the networks' training differs in from `trials.SMALL`.
@@ -58,6 +59,7 @@ class Budget:
     replicas: int
     controls: int
     films: int
+    taught: int
     remedies: tuple[str, ...]
     cures: int
     training: dict[str, Any]
@@ -66,20 +68,21 @@ class Budget:
 BEST = "lung_crop+equalise+smooth+lungs_only+randomise"  # of the comparison in the README
 SINGLE = ("none", "equalise", "border_crop", "lung_crop", "paint_out", "randomise", "balance", "group_dro")
 BUDGETS = {
-    "smoke": Budget(1, ("border 5 %", "whole film"), (0.8,), 1, 1, 40, ("none", "equalise"), 1, {"epochs": 1}),
+    "smoke": Budget(1, ("border 5 %", "whole film"), (0.8,), 1, 1, 40, 40, ("none", "equalise"), 1, {"epochs": 1}),
     "quick": Budget(
         2,
         ("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
         (0.8,),
         3,
-        2,
+        1,
         320,
+        480,
         ("none", BEST),
         3,
         {},
     ),
     "standard": Budget(
-        3, tuple(trials.RUNGS), (0.5, 0.8, 1.0), 5, 5, 480, (*SINGLE, "lungs_only", "smooth", BEST), 3, {}
+        3, tuple(trials.RUNGS), (0.5, 0.8, 1.0), 5, 5, 480, 4000, (*SINGLE, "lungs_only", "smooth", BEST), 3, {}
     ),
     "full": Budget(
         5,
@@ -88,6 +91,7 @@ BUDGETS = {
         10,
         10,
         600,
+        4000,
         (*SINGLE, "lungs_only", "smooth", "lung_crop+equalise", BEST),
         5,
         DEEP,
@@ -137,6 +141,26 @@ class Audit:
     def train(self) -> npt.NDArray[np.bool_]:
         """Bool (N,): films that networks are trained on. The others, validation and test, judge them."""
         return (self.films["part"] == "train").to_numpy()
+
+    @cached_property
+    def rows_held(self) -> npt.NDArray[np.int64]:
+        """Int (H,): rows of the held-out films."""
+        return np.flatnonzero(~self.train)
+
+    @cached_property
+    def taught(self) -> npt.NDArray[np.int64]:
+        """Int (M,): rows of the films that rungs and remedies are trained on, and of all held-out ones."""
+        return np.sort(np.concatenate([self.drawn(np.flatnonzero(self.train), self.budget.taught), self.rows_held]))
+
+    def drawn(self, rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+        """At most so many of the rows, both classes and parts as they are common, in their order."""
+        if len(rows) <= most:
+            return rows
+        from sklearn.model_selection import train_test_split
+
+        strata = (2 * self.target + self.train)[rows]
+        kept, _ = train_test_split(rows, train_size=most, stratify=strata, random_state=self.seed)
+        return np.sort(kept)
 
     @cached_property
     def target(self) -> npt.NDArray[np.int64]:

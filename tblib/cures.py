@@ -83,14 +83,11 @@ def cure(audit: Audit) -> list[dict[str, Any]]:
     """
     sets = [outside.read_external(path, audit.model.size, "none") for path in outside.paths(audit.external)]
     rows = np.flatnonzero(~audit.train)[:: max(1, int((~audit.train).sum()) // EDITED_FILMS)]
-    greys, groups = audit.greys(rows), pd.factorize(audit.films["cues"], sort=True)[0]
+    greys, groups, taught = audit.greys(rows), pd.factorize(audit.films["cues"], sort=True)[0], audit.taught
     jobs, wanted = [], []
     for remedy in audit.budget.remedies:
-        arrays = _remedied(audit, remedy, greys, sets) | {
-            "target": audit.target,
-            "groups": groups,
-            "train": audit.train,
-        }
+        arrays = _remedied(audit, remedy, greys, sets)
+        arrays |= {"target": audit.target[taught], "groups": groups[taught], "train": audit.train[taught]}
         for seed in range(audit.budget.cures):
             settings = {"remedy": remedy, "seed": seed, "training": audit.budget.training}
             jobs.append(Job(trials.cure, arrays, settings))
@@ -108,7 +105,8 @@ def _remedied(
     """Images, edited films and external films as a remedy leaves them."""
     size, done = audit.model.size, on_films(remedy)
     own = audit.model.remedy
-    images = audit.images if done == own else _decoded(audit.database, audit.films["file"].tolist(), size, done)
+    files = audit.films["file"].iloc[audit.taught].tolist()
+    images = audit.images[audit.taught] if done == own else _decoded(audit.database, files, size, done)
     pairs = [suspects.added(suspects.suspect(name), greys, size, done, audit.seed) for name in JUDGED_BY]
     others = [one.images if done == "none" else _decoded(one.database, one.files, size, done) for one in sets]
     empty = np.empty((0, size, size), np.uint8)

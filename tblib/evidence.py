@@ -12,6 +12,8 @@ from tblib.metrics import Estimate
 from tblib.verdicts import AVAILABLE, DECISIVE, MEANING, NOT_SHOWN, THRESHOLDS, UNDECIDED, USED, Effect
 
 NONE = "–"
+TOO_FEW = "under five films"
+SCORES = {"equalised": "evenness of the histogram", "border_mean": "mean grey of the border", "grey_mean": "mean grey"}
 
 
 def ladder(probed: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -39,7 +41,7 @@ def ladder_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
             "95 % over films": [f"{row['low']:.3f} to {row['high']:.3f}" for row in rows],
             "not retrained": [estimate(row["masked"]) for row in rows],
         }
-    ).set_index("rung")
+    ).pipe(_by, "rung")
 
 
 def effects(edited: dict[str, Any]) -> str:
@@ -66,16 +68,15 @@ def effects_table(edited: dict[str, Any], classes: tuple[str, str]) -> pd.DataFr
     for name, found in edited.items():
         for way, text in (("sufficiency", "put on"), ("necessity", "taken off")):
             one: Effect | None = found[way]
-            row: dict[str, Any] = {"suspect": name, "edit": text, "towards": classes[int(found["towards"] > 0)]}
-            if one is None:
-                rows.append(row | {"pairs": 0, "logit over placebo": "no such edit, or fewer than five films for it"})
+            if one is None:  # the table of verdicts says why
                 continue
+            row: dict[str, Any] = {"suspect": name, "edit": text, "towards": classes[int(found["towards"] > 0)]}
             by = {classes[part["label"]]: part["effect"] for part in found["by_class"] if part["way"] == way}
             row |= {"pairs": one.n, "logit over placebo": _signed(one.mean), "calls turned": one.flips.text(True)}
             row |= {"p, uncorrected": f"{one.p:.3g}"}
-            row |= {f"on {label}": _signed(Estimate(**part["mean"])) if part else NONE for label, part in by.items()}
+            row |= {f"on {label}": _signed(Estimate(**part["mean"])) if part else TOO_FEW for label, part in by.items()}
             rows.append(row)
-    return pd.DataFrame(rows).set_index("suspect").fillna(NONE)
+    return _by(pd.DataFrame(rows), "suspect")
 
 
 def doses(edited: dict[str, Any]) -> str:
@@ -131,7 +132,7 @@ def controls_table(planted: dict[str, Any]) -> pd.DataFrame:
         }
         for row in planted["controls"]
     ]
-    return pd.DataFrame(rows).set_index("negative control")
+    return _by(pd.DataFrame(rows), "negative control")
 
 
 def matched(probed: dict[str, Any], found: dict[str, Any]) -> str:
@@ -139,9 +140,9 @@ def matched(probed: dict[str, Any], found: dict[str, Any]) -> str:
     joint, own = found["all"], probed["held_out"]
     text = f"AUROC of the CNN on {own['films']} held-out films: {estimate(own['auroc'])}. "
     if joint["pairs"]:
-        text += f"Among {joint['pairs']} pairs alike in {', '.join(joint['scores'])}: {_area(joint)}. "
+        text += f"Among {joint['pairs']} pairs alike in {_scores(joint)}: {_area(joint)}. "
     else:
-        text += f"No film of one class is like one of the other in {', '.join(joint['scores'])} all at once. "
+        text += f"No film of one class is like one of the other in {_scores(joint)} all at once. "
     if found["groups"]:
         worst = found["groups"][0]
         right = f"{percent(worst['value'])} of {worst['n']} films are called rightly"
@@ -157,8 +158,8 @@ def matched_table(found: dict[str, Any]) -> pd.DataFrame:
         for name, own in found["by_suspect"].items()
     ]
     joint = found["all"]
-    rows.append({"alike in": ", ".join(joint["scores"]), "pairs": joint["pairs"], "AUROC within pairs": _area(joint)})
-    return pd.DataFrame(rows).set_index("alike in")
+    rows.append({"alike in": _scores(joint), "pairs": joint["pairs"], "AUROC within pairs": _area(joint)})
+    return _by(pd.DataFrame(rows), "alike in")
 
 
 def saliency(looked: dict[str, Any], classes: tuple[str, str]) -> str:
@@ -220,7 +221,7 @@ def abroad_table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame
             shift = one["shift"][label]
             row[f"shift of scores (KS), {name}"] = f"{shift['ks']:.2f}, median {shift['median']:+.1f} logits"
         rows.append(row | {_point_name(name): _at(point) for name, point in one["points"].items()})
-    return pd.DataFrame(rows).set_index("set").T
+    return _by(pd.DataFrame(rows), "set").T
 
 
 def remedies(cured: list[dict[str, Any]]) -> str:
@@ -258,7 +259,7 @@ def remedies_table(cured: list[dict[str, Any]]) -> pd.DataFrame:
         for one in row["external"]:
             cells[f"AUROC on {one['set']}"] = f"{_mean_sd(one)} ({one['low']:.3f} to {one['high']:.3f})"
         rows.append(cells | {"AUROC inside": _mean_sd(row["internal"])})
-    return pd.DataFrame(rows).set_index("remedy")
+    return _by(pd.DataFrame(rows), "remedy")
 
 
 def audit(results: dict[str, Any]) -> list[str]:
@@ -281,17 +282,11 @@ def audit(results: dict[str, Any]) -> list[str]:
 
 def _lungs(results: dict[str, Any]) -> str:
     """Films without their lungs against whole ones; and other hospitals."""
-    rungs = {row["rung"]: row for row in results["ladder"]}
-    whole, best = (
-        rungs["whole film"]["mean"],
-        max(
-            (row for name, row in rungs.items() if name not in ("whole film", "lungs only")),
-            key=lambda row: row["mean"],
-        ),
-    )
+    blind = [row for row in results["ladder"] if row["rung"] not in ("whole film", "lungs only")]
+    best, whole = max(blind, key=lambda row: row["mean"]), results["held_out"]["auroc"]["value"]
     share = (best["mean"] - 0.5) / (whole - 0.5) if whole > 0.5 else float("nan")
     text = f"With the lungs taken out of view ({best['rung']}) a network still has AUROC {best['mean']:.3f}"
-    text += f", {percent(share, 0)} of what whole films give above chance" if share == share else ""
+    text += f", {percent(share, 0)} of what the CNN has above chance on whole films" if share == share else ""
     sets = results["external"]["sets"]
     if sets:
         where = "; ".join(f"{one['set']} {estimate(one['auroc'])}" for one in sets)
@@ -311,9 +306,7 @@ def verdict_table(results: dict[str, Any]) -> pd.DataFrame:
         cells = {"suspect": row["suspect"], "verdict": row["verdict"]}
         for label in labels:
             part = shares.get((cue, label)) if cue else None
-            cells[label] = (
-                Estimate(part["share"], part["low"], part["high"]).text(True) if part else "not counted: a score"
-            )
+            cells[label] = Estimate(part["share"], part["low"], part["high"]).text(True) if part else "a score"
         odds = shares.get((cue, labels[0])) if cue else None
         cells |= {
             "odds ratio": f"{odds['odds_ratio']:.3g} ({odds['odds_low']:.3g} to {odds['odds_high']:.3g})"
@@ -321,16 +314,22 @@ def verdict_table(results: dict[str, Any]) -> pd.DataFrame:
             else NONE,
             "exists: AUROC of its score": estimate(_three(found["exists"])),
             "predicts: AUROC of its probe": estimate(found["probe"]),
-            "used: put on films": _used(found["sufficiency"]),
+            "used: put on films, logits over placebo": _used(found["sufficiency"]),
             "used: taken off films": _used(found["necessity"]),
-            "AUROC falls without it": estimate(found["fall"])
-            if found["fall"]
-            else "not defined: no edit, under 10 pairs",
-            "audit's power at p = 0.8": estimate(found["power"], True) if found["power"] else "not measured",
-            "why": row["reason"] + (f". Note: {row['note']}" if row["note"] and row["note"] != row["reason"] else ""),
+            "AUROC falls without it": estimate(found["fall"]) if found["fall"] else "under ten pairs",
+            "power at p = 0.8": estimate(found["power"], True) if found["power"] else "not measured",
         }
         rows.append(cells)
-    return pd.DataFrame(rows).set_index("suspect")
+    return _by(pd.DataFrame(rows), "suspect")
+
+
+def reasons_table(results: dict[str, Any]) -> pd.DataFrame:
+    """A row a suspect: the verdict, and why, in a sentence."""
+    rows = []
+    for row in results["verdicts"]:
+        note = f". Note: {row['note']}" if row["note"] and row["note"] not in row["reason"] else ""
+        rows.append({"suspect": row["suspect"], "verdict": row["verdict"], "why": row["reason"] + note})
+    return _by(pd.DataFrame(rows), "suspect")
 
 
 IN_PREVALENCE = {  # suspect -> cue of `tblib.survey.CUES`
@@ -346,7 +345,7 @@ IN_PREVALENCE = {  # suspect -> cue of `tblib.survey.CUES`
 
 def thresholds_table() -> pd.DataFrame:
     """What each verdict means."""
-    return pd.DataFrame({"verdict": list(MEANING), "given where": list(MEANING.values())}).set_index("verdict")
+    return _by(pd.DataFrame({"verdict": list(MEANING), "given where": list(MEANING.values())}), "verdict")
 
 
 def key_figures(results: dict[str, Any]) -> dict[str, str]:
@@ -361,7 +360,7 @@ def _used(found: dict[str, Any] | None) -> str:
     if found is None:
         return "no such edit"
     flips = percent(found["flips"]["value"])
-    return f"{_signed(Estimate(**found['mean']))} logits, {flips} of calls, n {found['n']}"
+    return f"{_signed(Estimate(**found['mean']))} ; turns {flips} of {found['n']} calls"
 
 
 def _signed(value: Estimate) -> str:
@@ -380,6 +379,15 @@ def _area(own: dict[str, Any]) -> str:
 
 def _three(values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in ("value", "low", "high")}
+
+
+def _scores(joint: dict[str, Any]) -> str:
+    return _listed([SCORES.get(name, name) for name in joint["scores"]])
+
+
+def _by(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table with one column as its row names, without a line for their name."""
+    return table.set_index(column).rename_axis(None)
 
 
 def _point_name(name: str) -> str:

@@ -21,7 +21,7 @@ from tblib.run import write_json
 from tblib.survey import prevalence
 from tblib.suspects import Pairs, Suspect
 
-GATED = 24  # films of a class that maps are made of, and films that the gate looks at
+GATED = 12  # films of a class that maps are made of; the gate looks at half of them
 SHOWN = 6  # maps shown
 
 
@@ -55,27 +55,26 @@ def probe(audit: Audit) -> dict[str, Any]:
 def climb(audit: Audit) -> list[dict[str, Any]]:
     """The ladder: AUROC of small CNNs retrained on what each rung leaves, and of the CNN at hand on the same rung.
 
-    One row a rung: rung, sees, n, seeds, mean, sd, low, high (of the mean over seeds, bootstrap of films), masked (the
-    CNN at hand, not retrained: that also measures how strange such a film is to it).
+    One row a rung: rung, sees, n, taught (films trained on), seeds, mean, sd, low, high (of the mean over seeds, by a
+    bootstrap of films), masked (the CNN at hand, not retrained: that also measures how strange such a film is to it).
     """
-    shared = {"images": audit.images, "fields": audit.fields, "target": audit.target, "train": audit.train}
-    wanted = [(name, seed) for name in audit.budget.rungs for seed in range(audit.budget.seeds)]
+    rows, budget = audit.taught, audit.budget
+    shared: dict[str, npt.NDArray[Any]] = {"images": audit.images[rows], "fields": audit.fields[rows]}
+    shared |= {"target": audit.target[rows], "train": audit.train[rows]}
+    wanted = [(name, seed) for name in budget.rungs for seed in range(budget.seeds)]
     jobs = [
-        Job(trials.climb, shared, {"name": name, "seed": seed, "training": audit.budget.training})
-        for name, seed in wanted
+        Job(trials.climb, shared, {"name": name, "seed": seed, "training": budget.training}) for name, seed in wanted
     ]
-    found = audit.jobs(jobs, "ladder")
-    rows = []
-    for name in audit.budget.rungs:
+    found, table = audit.jobs(jobs, "ladder"), []
+    how = {"n": len(audit.logits), "taught": int(audit.train[rows].sum()), "seeds": budget.seeds}
+    for name in budget.rungs:
         logits = [np.array(result["logits"]) for (rung, _), result in zip(wanted, found, strict=True) if rung == name]
         left = trials.rung(audit.images[~audit.train], audit.fields[~audit.train], name)
         masked = ranking(replace(audit.held, score=audit.ask(left)), audit.weights)
-        rows.append(
-            {"rung": name, "sees": trials.RUNGS[name], "n": len(audit.logits), "seeds": len(logits)}
-            | over_seeds(audit, logits)
-            | {"masked": masked._asdict()}
+        table.append(
+            {"rung": name, "sees": trials.RUNGS[name]} | how | over_seeds(audit, logits) | {"masked": masked._asdict()}
         )
-    return rows
+    return table
 
 
 # --- what the CNN uses ---------------------------------------------------------------------------
@@ -219,7 +218,7 @@ def plant(audit: Audit) -> dict[str, Any]:
         controls: a row a kind (shuffled labels; parity of the file number): tests, used, moved, auroc.
         training, films: how.
     """
-    rows = _planted_rows(audit)
+    rows = audit.drawn(np.arange(len(audit.films)), audit.budget.films)
     greys, train = audit.greys(rows), audit.train[rows]
     plain, target, group = audit.images[rows], audit.target[rows], audit.group[rows]
     size, remedy = audit.model.size, audit.model.remedy
@@ -257,20 +256,6 @@ def plant(audit: Audit) -> dict[str, Any]:
         "trained_on": int(train.sum()),
         "training": asdict(trials.training_of(how)),
     }
-
-
-def _planted_rows(audit: Audit) -> npt.NDArray[np.int64]:
-    """Films that are planted into: at most the budget's, drawn from both classes and parts as they are common."""
-    count = len(audit.films)
-    if count <= audit.budget.films:
-        return np.arange(count)
-    from sklearn.model_selection import train_test_split
-
-    strata = 2 * audit.target + audit.train
-    rows, _ = train_test_split(
-        np.arange(count), train_size=audit.budget.films, stratify=strata, random_state=audit.seed
-    )
-    return np.sort(rows)
 
 
 def _parity(files: pd.Series) -> npt.NDArray[np.int64]:
@@ -337,7 +322,7 @@ def look(audit: Audit) -> tuple[dict[str, Any], npt.NDArray[np.int64], Floats]:
     """Saliency maps of held-out films, behind their gate: the numbers, rows of the shown films, and their maps."""
     held = np.flatnonzero(~audit.train)
     rows = np.concatenate([held[audit.target[held] == label][:GATED] for label in (0, 1)])
-    gate = saliency.gate(audit.model, audit.images[rows[:: max(1, len(rows) // GATED)]], audit.seed)
+    gate = saliency.gate(audit.model, audit.images[rows[::2]], audit.seed)
     if not gate["open"]:
         return {"gate": gate, "inside": None}, rows[:0], np.empty((0, *audit.images.shape[1:]))
     maps = saliency.maps(audit.model.cnn, audit.images[rows], audit.model.normalisation, audit.seed)
