@@ -19,6 +19,7 @@ from tblib.jobs import Job, run_jobs
 from tblib.metrics import Floats, Scored, auroc, bootstrap_weights
 from tblib.model import TrainedModel, load_model
 from tblib.prepare import load_images
+from tblib.remedies import IN_TRAINING, ON_FILMS
 from tblib.run import Run
 
 DEEP = {
@@ -66,35 +67,56 @@ class Budget:
 
 
 BEST = "lung_crop+equalise+smooth+lungs_only+randomise"  # of the comparison in the README
-SINGLE = ("none", "equalise", "border_crop", "lung_crop", "paint_out", "randomise", "balance", "group_dro")
+SINGLE = ("none", *ON_FILMS, *IN_TRAINING)
+JOINT = ("lung_crop+equalise", BEST.removesuffix("+randomise"), BEST)
 BUDGETS = {
-    "smoke": Budget(1, ("border 5 %", "whole film"), (0.8,), 1, 1, 40, 40, ("none", "equalise"), 1, {"epochs": 1}),
+    "smoke": Budget(
+        seeds=1,
+        rungs=("border 5 %", "whole film"),
+        planted=(0.8,),
+        replicas=1,
+        controls=1,
+        films=40,
+        taught=40,
+        remedies=("none", "equalise"),
+        cures=1,
+        training={"epochs": 1},
+    ),
     "quick": Budget(
-        2,
-        ("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
-        (0.8,),
-        3,
-        1,
-        320,
-        480,
-        ("none", BEST),
-        3,
-        {},
+        seeds=2,
+        rungs=("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
+        planted=(0.8,),
+        replicas=3,
+        controls=1,
+        films=320,
+        taught=480,
+        remedies=("none", BEST),
+        cures=3,
+        training={},
     ),
     "standard": Budget(
-        3, tuple(trials.RUNGS), (0.5, 0.8, 1.0), 5, 5, 480, 4000, (*SINGLE, "lungs_only", "smooth", BEST), 3, {}
+        seeds=3,
+        rungs=tuple(trials.RUNGS),
+        planted=(0.5, 0.8, 1.0),
+        replicas=5,
+        controls=5,
+        films=480,
+        taught=4000,
+        remedies=SINGLE + JOINT,
+        cures=3,
+        training={},
     ),
     "full": Budget(
-        5,
-        tuple(trials.RUNGS),
-        (0.5, 0.6, 0.8, 0.95, 1.0),
-        10,
-        10,
-        600,
-        4000,
-        (*SINGLE, "lungs_only", "smooth", "lung_crop+equalise", BEST),
-        5,
-        DEEP,
+        seeds=5,
+        rungs=tuple(trials.RUNGS),
+        planted=(0.5, 0.6, 0.8, 0.95, 1.0),
+        replicas=10,
+        controls=10,
+        films=600,
+        taught=4000,
+        remedies=SINGLE + JOINT,
+        cures=5,
+        training=DEEP,
     ),
 }
 

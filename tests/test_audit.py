@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import grey_film, png, write_zip
 
-from tblib import cures, evidence, shortcuts, suspects, verdicts
+from tblib import cures, evidence, exhibits, shortcuts, suspects, verdicts
 from tblib.audit import BUDGETS, ShortcutError, open_audit
 from tblib.external import ExternalError
 from tblib.metrics import Estimate
@@ -136,8 +136,17 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     rows = cures.cure(replace(audit, external=str(path)))
     assert [row["remedy"] for row in rows] == ["none", "equalise"]
     assert all(row["external"][0]["n"] == 24 for row in rows)
-    table = evidence.remedies_table(rows)
-    assert "AUROC on other" in table.columns
+    assert "AUROC on other" in evidence.remedies_table(rows).columns
+    told = evidence.remedies(rows)
+    assert "On `other` the AUROC over 1 seed(s) is" in told
+    assert "flatters itself" in told
+    metrics = run.facts("metrics.json")
+    assert "On 24 films of `other` the AUROC is" in evidence.abroad(metrics, found, audit.database.classes)
+    assert evidence.abroad_table(metrics, found).columns.tolist() == ["this database, test", "other", "other"]
+    figure = exhibits.abroad(found, audit.database.classes)
+    assert len(figure.axes) == 3
+    assert "other: AUROC" in figure.get_label()
+    assert "none: effect" in exhibits.pareto(rows).get_label()
 
 
 def test_the_demos_own_masks_are_taken_and_estimates_elsewhere(smoke, run):
@@ -199,3 +208,13 @@ def test_the_real_films_betray_themselves_without_a_lung(films, tmp_path):
         score = probes.cross_validated(see(images), target, np.arange(len(files)), 0)
         area = (score[target == 1][:, None] > score[target == 0][None]).mean()
         assert area >= 0.95, see.__name__
+
+
+def test_a_shut_gate_and_missing_groups_are_said_in_place_of_pictures():
+    shut = {"gate": {"open": False, "correlation": 0.9, "limit": 0.7, "films": 4}, "inside": None}
+    none = np.empty((0, 8, 8))
+    figure = exhibits.saliency(none.astype(np.uint8), none, none.astype(bool), pd.DataFrame(), shut)
+    assert "No maps are shown" in figure.get_label()
+    assert "none is shown" in evidence.saliency(shut, ("N", "T"))
+    assert "No group" in exhibits.groups({"groups": []}).get_label()
+    assert "No external database" in exhibits.abroad({"sets": []}, ("N", "T")).get_label()

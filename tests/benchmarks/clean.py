@@ -22,7 +22,7 @@ from tblib.phantom import CLEAN, write_demo
 from tblib.prepare import prepare
 from tblib.run import open_run, write_json
 from tblib.train import fit, recipe
-from tblib.verdicts import DECISIVE, MEANING, USED
+from tblib.verdicts import DECISIVE, MEANING, THRESHOLDS, USED
 from tests.benchmarks.films import FOLDER
 
 SEEDS, FILMS, EPOCHS = 20, 600, 8
@@ -56,16 +56,27 @@ def study(seed: int) -> dict[str, Any]:
     }
 
 
+def moved(evidence: dict[str, Any]) -> bool:
+    """Whether an edit turns calls, beyond its placebo, as a used cue would: the rule without "the cue exists"."""
+    effects = [evidence[way] for way in ("sufficiency", "necessity") if evidence[way]]
+    return any(
+        one["p"] <= THRESHOLDS["level"] and one["mean"]["value"] > 0 and one["flips"]["value"] >= THRESHOLDS["flips"]
+        for one in effects
+    )
+
+
 def table() -> str:
     """Markdown: how often each suspect got each verdict, and in how many studies none was called used."""
     done = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(HERE.glob("seed-*.json"))]
     if not done:
         return "No study of clean films has been run here: `make study-clean`.\n"
     quiet = [not {USED, DECISIVE}.intersection(one["verdicts"].values()) for one in done]
-    lines = ["| suspect | " + " | ".join(MEANING) + " |", "|---" * (len(MEANING) + 1) + "|"]
+    head = ["suspect", *MEANING, "edits that move the model past the thresholds, whether or not the cue tells"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for suspect in done[0]["verdicts"]:
         counts = Counter(one["verdicts"][suspect] for one in done)
-        lines.append(f"| {suspect} | " + " | ".join(str(counts[verdict]) for verdict in MEANING) + " |")
+        cells = [counts[verdict] for verdict in MEANING] + [sum(moved(one["evidence"][suspect]) for one in done)]
+        lines.append(f"| {suspect} | " + " | ".join(map(str, cells)) + " |")
     share = wilson(sum(quiet), len(quiet)).text(percent=True)
     mean = sum(one["auroc"]["value"] for one in done) / len(done)
     lines += [
