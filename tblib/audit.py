@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
-from tblib import TblibError, lungs, trials
+from tblib import TblibError, lungs, probes, suspects, trials, verdicts
 from tblib import external as outside
 from tblib.catalogue import Database, catalogued_database, usable
 from tblib.edits import Mask
 from tblib.film import Pixels, open_film
 from tblib.jobs import Job, run_jobs
-from tblib.metrics import Floats, Scored, auroc, bootstrap_weights
+from tblib.metrics import Estimate, Floats, Scored, auroc, bootstrap_weights, ranking
 from tblib.model import TrainedModel, load_model
 from tblib.prepare import load_images
 from tblib.remedies import IN_TRAINING, ON_FILMS
 from tblib.run import Run
+from tblib.suspects import Suspect
 
 DEEP = {
     "epochs": 7,
@@ -222,6 +224,11 @@ class Audit:
         """Float (R, H): bootstrap weights of the held-out films."""
         return bootstrap_weights(self.held, self.replicates, self.seed)
 
+    @cached_property
+    def associations(self) -> dict[str, Association]:
+        """How each suspect goes with the label."""
+        return {one.name: associated(self, one) for one in suspects.SUSPECTS}
+
     def ask(self, images: Pixels) -> Floats:
         """Float (N,): the CNN's logits of images uint8 (N, S, S)."""
         return trials.logits_of(self.model.cnn, images, self.model.normalisation)
@@ -248,7 +255,59 @@ def open_audit(run: Run, budget: str, external: str, scheduler: str, replicates:
     for path in outside.paths(external):
         outside.find(path)
     model = load_model(run.need("model.safetensors"))
+    torch.set_num_threads(model.training["threads"])  # sums depend on it in their last bits
     return Audit(run, model, BUDGETS[budget], external, scheduler, replicates, seed)
+
+
+@dataclass(frozen=True)
+class Association:
+    """How a suspect goes with the label over all films.
+
+    Attributes:
+        score: float (N,), how much each film carries of it, as well as that can be told.
+        auroc: of the score.
+        p: two-sided, of an AUROC of 0.5.
+        towards: 1 where it goes with the positive class, −1 where with the negative one.
+    """
+
+    score: Floats
+    auroc: Estimate
+    p: float
+    towards: float
+
+
+def associated(audit: Audit, one: Suspect) -> Association:
+    """The association of one suspect; better taken from `Audit.associations`, where it is made once."""
+    score = _score(audit, one)
+    scored = Scored(audit.target, score, audit.group)
+    weights = bootstrap_weights(scored, audit.replicates, audit.seed)
+    area = ranking(scored, weights)
+    towards = 1.0 if (area.value or 0) >= 0.5 else -1.0
+    return Association(score, area, verdicts.two_sided(auroc(scored, weights), 0.5), towards)
+
+
+def _score(audit: Audit, one: Suspect) -> Floats:
+    if one.name == suspects.STYLE:
+        return _style(audit)
+    if one.name == suspects.SHARPNESS:
+        return -suspects.fineness(audit.images, audit.fields)
+    if one.name == suspects.OUTSIDE:
+        return probes.cross_validated(probes.border_strips(audit.images), audit.target, audit.group, audit.seed)
+    return one.score(audit.films)
+
+
+def _style(audit: Audit) -> Floats:
+    """Float (N,): how like the positive class's a film's marker is, by letter and style, cross-validated.
+
+    Films without a marker get the middle: style tells of films that carry one.
+    """
+    carried = audit.films["marker"].astype(bool).to_numpy()
+    score = np.full(len(carried), 0.5)
+    kinds = pd.get_dummies(audit.films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
+    target, group = audit.target[carried], audit.group[carried]
+    if min((target == 0).sum(), (target == 1).sum()) >= FEWEST:
+        score[carried] = probes.cross_validated(kinds, target, group, audit.seed, kind="logistic")
+    return score
 
 
 def over_seeds(audit: Audit, logits: list[Floats]) -> dict[str, float]:

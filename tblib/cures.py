@@ -59,7 +59,7 @@ def _dice_of_known(audit: Audit) -> list[dict[str, Any]]:
     """Dice of estimated against known lung fields of the run's own films, where it has masks."""
     if audit.known_fields is None:
         return []
-    rows = np.flatnonzero(~audit.train)
+    rows = audit.rows_held
     return [_dice("this database", audit.known_fields[rows], lungs.lung_fields(audit.images[rows]))]
 
 
@@ -82,7 +82,7 @@ def cure(audit: Audit) -> list[dict[str, Any]]:
     placebo, in sd of the logits), flips (the largest share of calls that one of them turns), matched, external.
     """
     sets = [outside.read_external(path, audit.model.size, "none") for path in outside.paths(audit.external)]
-    rows = np.flatnonzero(~audit.train)[:: max(1, int((~audit.train).sum()) // EDITED_FILMS)]
+    rows = audit.drawn(audit.rows_held, EDITED_FILMS)
     greys, groups, taught = audit.greys(rows), pd.factorize(audit.films["cues"], sort=True)[0], audit.taught
     jobs, wanted = [], []
     for remedy in audit.budget.remedies:

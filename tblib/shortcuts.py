@@ -85,7 +85,7 @@ def edit(audit: Audit, doses: bool = True) -> dict[str, Any]:
 
     Effects are in logits towards the class that the cue goes with (`towards`), over the placebo.
     """
-    rows = np.flatnonzero(~audit.train)[: audit.budget.films]
+    rows = audit.drawn(audit.rows_held, audit.budget.films)
     greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
     size, remedy, seed = audit.model.size, audit.model.remedy, audit.seed
     fields = audit.fields[rows] if remedy == "none" else None  # cropped films and their fields do not lie alike
@@ -113,7 +113,7 @@ def edit(audit: Audit, doses: bool = True) -> dict[str, Any]:
 
 def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels]]]:
     """Names of the suspects that can be edited; for each a film as the CNN gets it, edited, and with the placebo."""
-    rows = np.flatnonzero(~audit.train)
+    rows = audit.rows_held
     names, films = [], []
     for place, one in enumerate(suspects.EDITED):
         lacking = rows if one.name == suspects.SHARPNESS else rows[one.score(audit.films.iloc[rows]) <= 0]
@@ -130,34 +130,31 @@ def _effects(
     audit: Audit, one: Suspect, rows: npt.NDArray[np.int64], put: Pairs | None, taken: Pairs
 ) -> dict[str, Any]:
     """Sufficiency and necessity of one suspect, per class too, and the AUROC without it."""
-    towards = association(audit, one)["towards"]
+    towards = audit.associations[one.name].towards
     told: dict[str, Any] = {"towards": towards, "sufficiency": None, "necessity": None, "fall": None, "by_class": []}
     for way, pairs in (("sufficiency", put), ("necessity", taken)):
         if pairs is None or not len(pairs.rows):
             continue
         after, before = audit.ask(pairs.edited), audit.ask(pairs.placebo)
         signed = towards * pairs.sign
-        moved, flipped, group = (
-            signed * (after - before),
-            signed * trials.turned(after, before),
-            audit.group[rows[pairs.rows]],
-        )
+        moved, flipped = signed * (after - before), signed * trials.turned(after, before)
+        group = audit.group[rows[pairs.rows]]
         told[way] = verdicts.effect(moved, flipped, group, audit.replicates, audit.seed)
         for label in (0, 1):
             own = audit.target[rows[pairs.rows]] == label
             part = verdicts.effect(moved[own], flipped[own], group[own], audit.replicates, audit.seed)
             told["by_class"].append({"way": way, "label": label, "effect": part and _plain(part)})
     if len(taken.rows):
-        logits = audit.logits[: len(rows)].copy()
-        logits[taken.rows] = audit.ask(taken.edited)
-        told["fall"] = _fall(audit, logits, len(rows))
+        given = Scored(audit.target[rows], audit.logits[np.searchsorted(audit.rows_held, rows)], audit.group[rows])
+        without = given.score.copy()
+        without[taken.rows] = audit.ask(taken.edited)
+        told["fall"] = _fall(audit, given, without)
     return told
 
 
-def _fall(audit: Audit, without: Floats, count: int) -> Estimate:
-    """How much the AUROC on the first `count` held-out films falls once logits are those without a cue."""
-    part = Scored(audit.held.target[:count], audit.logits[:count], audit.held.group[:count])
-    weights, ones = bootstrap_weights(part, audit.replicates, audit.seed), np.ones((1, count))
+def _fall(audit: Audit, part: Scored, without: Floats) -> Estimate:
+    """How much the AUROC of some films falls once their logits are those without a cue."""
+    weights, ones = bootstrap_weights(part, audit.replicates, audit.seed), np.ones((1, len(without)))
     value, drawn = (auroc(part, each) - auroc(replace(part, score=without), each) for each in (ones, weights))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Estimate(float(value[0]), float(low), float(high))
@@ -171,40 +168,6 @@ def _dose(audit: Audit, dose: float, pairs: Pairs) -> dict[str, Any]:
     found = verdicts.effect(moved, moved, pairs.rows, audit.replicates, audit.seed)
     mean = found.mean if found else Estimate(None, None, None)
     return {"dose": dose, "n": len(moved), **mean._asdict()} | {"mean": mean.value}
-
-
-def association(audit: Audit, one: Suspect) -> dict[str, Any]:
-    """How a suspect's score goes with the label over all films: AUROC with interval, p of 0.5, towards (1 or −1)."""
-    score = association_score(audit, one)
-    scored = Scored(audit.target, score, audit.group)
-    weights = bootstrap_weights(scored, audit.replicates, audit.seed)
-    area, p = ranking(scored, weights), verdicts.two_sided(auroc(scored, weights), 0.5)
-    return {"auroc": area, "p": p, "towards": 1.0 if (area.value or 0) >= 0.5 else -1.0}
-
-
-def association_score(audit: Audit, one: Suspect) -> Floats:
-    """Float (N,): how much each film carries of a suspect, as well as it can be told."""
-    if one.name == suspects.STYLE:
-        return style_score(audit)
-    if one.name == suspects.SHARPNESS:
-        return -suspects.fineness(audit.images, audit.fields)
-    if one.name == suspects.OUTSIDE:
-        return probes.cross_validated(probes.border_strips(audit.images), audit.target, audit.group, audit.seed)
-    return one.score(audit.films)
-
-
-def style_score(audit: Audit) -> Floats:
-    """Float (N,): how like the positive class's a film's marker is, by letter and style, cross-validated.
-
-    Films without a marker get the middle: style tells of films that carry one.
-    """
-    carried = audit.films["marker"].astype(bool).to_numpy()
-    score = np.full(len(carried), 0.5)
-    kinds = pd.get_dummies(audit.films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
-    target, group = audit.target[carried], audit.group[carried]
-    if min((target == 0).sum(), (target == 1).sum()) >= FEWEST:
-        score[carried] = probes.cross_validated(kinds, target, group, audit.seed, kind="logistic")
-    return score
 
 
 # --- what the audit can find ---------------------------------------------------------------------
@@ -303,7 +266,7 @@ def match(audit: Audit) -> dict[str, Any]:
     jointly = verdicts.matched_pairs(table[list(MATCHED_ON)].to_numpy(float), audit.held.target)
     by_suspect = {}
     for one in suspects.SUSPECTS:
-        pairs = verdicts.matched_pairs(association_score(audit, one)[~audit.train][:, None], audit.held.target)
+        pairs = verdicts.matched_pairs(audit.associations[one.name].score[~audit.train][:, None], audit.held.target)
         by_suspect[one.name] = {"pairs": len(pairs), **verdicts.matched_auroc(audit.logits, pairs)._asdict()}
     groups = verdicts.worst_groups(table["cues"], audit.held.target, audit.logits > 0)
     return {
@@ -320,7 +283,7 @@ def match(audit: Audit) -> dict[str, Any]:
 
 def look(audit: Audit) -> tuple[dict[str, Any], npt.NDArray[np.int64], Floats]:
     """Saliency maps of held-out films, behind their gate: the numbers, rows of the shown films, and their maps."""
-    held = np.flatnonzero(~audit.train)
+    held = audit.rows_held
     rows = np.concatenate([held[audit.target[held] == label][:GATED] for label in (0, 1)])
     gate = saliency.gate(audit.model, audit.images[rows[::2]], audit.seed)
     if not gate["open"]:
@@ -358,13 +321,13 @@ def conclude(
     prevalences = prevalence(audit.films, audit.database.classes)
     evidence = {}
     for one in suspects.SUSPECTS:
-        goes = association(audit, one)
+        goes = audit.associations[one.name]
         alone = _probed(audit, one, probed, ladder)
         own = matched["by_suspect"][one.name]
         fall = edited[one.name]["fall"] or _matched_fall(full, own)
         evidence[one.name] = verdicts.Evidence(
-            exists=goes["auroc"],
-            exists_p=goes["p"],
+            exists=goes.auroc,
+            exists_p=goes.p,
             probe=alone,
             sufficiency=edited[one.name]["sufficiency"],
             necessity=edited[one.name]["necessity"],
@@ -412,7 +375,7 @@ def _probed(audit: Audit, one: Suspect, probed: dict[str, Any], ladder: list[dic
         row = next((row for row in ladder if row["rung"] == "outside the lungs"), None)
         return Estimate(row["mean"], row["low"], row["high"]) if row else Estimate(None, None, None)
     if one.name == suspects.STYLE:
-        score = style_score(audit)
+        score = audit.associations[one.name].score
     else:
         facts = audit.films[list(one.facts)].astype(float)
         if one.name == suspects.SHARPNESS:

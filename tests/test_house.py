@@ -21,7 +21,7 @@ def test_a_module_imports_only_from_rooms_before_it():
 
 
 def test_the_exploratory_notebook_and_the_report_need_no_torch():
-    used = "catalogue, figures, findings, report, run, shortcuts, survey"
+    used = "catalogue, evidence, exhibits, figures, findings, probes, report, run, survey"
     code = f"import sys; from tblib import {used}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
