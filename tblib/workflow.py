@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from tblib import TblibError
+from tblib import TblibError, remedies
 from tblib.catalogue import Database, data_path, find_data, open_database
 from tblib.run import ROOT, STEPS, Run, Step, open_run, write_json
 
@@ -146,10 +146,12 @@ def run_study(
 
     Raises:
         ParameterError: see `check_parameters`.
+        RemedyError, ExternalError: a remedy or an external database is not there.
         RunError: the run folder cannot be used.
         StepError: a notebook stopped; a complete run would be replaced; or another process works on it.
     """
     parameters, chosen = check_parameters(given), _chosen(first, only)
+    _refuse_early(parameters)
     if not chosen or "eda" in chosen:  # a wrong path is better told before a folder is made for it
         _open(parameters["eda"] | {"data": data})
     run = open_run(name)
@@ -163,6 +165,21 @@ def run_study(
         raise StepError(
             f"Another process is working on the run {run.folder}; wait for it, or give another --name."
         ) from None
+
+
+def _refuse_early(parameters: dict[str, Parameters]) -> None:
+    """Tell of a remedy or an external database that is not there before an hour of work, not after it.
+
+    Raises:
+        RemedyError: there is no such remedy.
+        ExternalError: an external database cannot be used.
+    """
+    remedies.chosen(parameters["preparation"]["remedy"])
+    if parameters["shortcuts"]["external"]:
+        from tblib import external  # brings torch
+
+        for path in external.paths(parameters["shortcuts"]["external"]):
+            external.find(path)
 
 
 def _chosen(first: str | None, only: str | None) -> set[str]:
