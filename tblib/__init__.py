@@ -3,8 +3,8 @@
 The modules are rooms that data walks through in one direction::
 
     pickling_support · run · film · box · metrics → chest · edits → phantom · markers → artefacts · twins → catalogue
-        → survey → readings → lungs → remedies → prepare → probes → verdicts → figures · exhibits → dataset → model
-        → train → evaluate → suspects → trials → jobs → external · saliency → audit → cures → shortcuts
+        → survey → readings → lungs → remedies → budgets → prepare → probes → verdicts → figures · exhibits → dataset
+        → model → train → evaluate → suspects → trials → jobs → external · saliency → audit → cures → shortcuts
         → findings · evidence → predict → report → workflow
 
 A module imports only from rooms before it. The exploratory notebook and the report need no torch, so they open at once:

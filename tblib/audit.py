@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from tblib import TblibError, lungs, probes, suspects, trials, verdicts
 from tblib import external as outside
+from tblib import lungs, probes, suspects, trials, verdicts
+from tblib.budgets import Budget, budget_of
 from tblib.catalogue import Database, catalogued_database, usable
 from tblib.edits import Mask
 from tblib.film import Pixels, open_film
@@ -20,107 +21,11 @@ from tblib.jobs import Job, run_jobs
 from tblib.metrics import Estimate, Floats, Scored, auroc, bootstrap_weights, ranking
 from tblib.model import TrainedModel, load_model
 from tblib.prepare import load_images
-from tblib.remedies import IN_TRAINING, ON_FILMS
 from tblib.run import Run
 from tblib.suspects import Suspect
 
-DEEP = {
-    "epochs": 7,
-    "lr": 4e-4,
-    "batch_size": 16,
-    "small": 3 / 7,
-    "width": 32,
-}  # the fast recipe at the CNN's own width
 FEWEST = 5  # films of a group that its accuracy is given for
 MATCHED_ON = ("equalised", "sharpness", "border_mean", "grey_mean")  # artefact scores of the catalogue
-
-
-class ShortcutError(TblibError):
-    """An audit that cannot be made."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much an audit trains.
-
-    Attributes:
-        seeds: of each rung of the ladder.
-        rungs: of the ladder, keys of `trials.RUNGS`.
-        planted: strengths p at which cues are planted.
-        replicas: plantings at each strength.
-        controls: negative controls of each kind.
-        films: that are planted into, at most, and edited for the model at hand.
-        taught: films of the training part that rungs and remedies are trained on, at most.
-        remedies: that are compared.
-        cures: trainings of each.
-        training: what the networks' training differs in from `trials.SMALL`.
-    """
-
-    seeds: int
-    rungs: tuple[str, ...]
-    planted: tuple[float, ...]
-    replicas: int
-    controls: int
-    films: int
-    taught: int
-    remedies: tuple[str, ...]
-    cures: int
-    training: dict[str, Any]
-
-
-BEST = "lung_crop+equalise+smooth+lungs_only+randomise"  # of the comparison in the README
-SINGLE = ("none", *ON_FILMS, *IN_TRAINING)
-JOINT = ("lung_crop+equalise", BEST.removesuffix("+randomise"), BEST)
-BUDGETS = {
-    "smoke": Budget(
-        seeds=1,
-        rungs=("border 5 %", "whole film"),
-        planted=(0.8,),
-        replicas=1,
-        controls=1,
-        films=40,
-        taught=40,
-        remedies=("none", "equalise"),
-        cures=1,
-        training={"epochs": 1},
-    ),
-    "quick": Budget(
-        seeds=2,
-        rungs=("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
-        planted=(0.8,),
-        replicas=3,
-        controls=1,
-        films=320,
-        taught=480,
-        remedies=("none", BEST),
-        cures=3,
-        training={},
-    ),
-    "standard": Budget(
-        seeds=3,
-        rungs=tuple(trials.RUNGS),
-        planted=(0.5, 0.8, 1.0),
-        replicas=5,
-        controls=5,
-        films=480,
-        taught=4000,
-        remedies=SINGLE + JOINT,
-        cures=3,
-        training={},
-    ),
-    "full": Budget(
-        seeds=5,
-        rungs=tuple(trials.RUNGS),
-        planted=(0.5, 0.6, 0.8, 0.95, 1.0),
-        replicas=10,
-        controls=10,
-        films=600,
-        taught=4000,
-        remedies=SINGLE + JOINT,
-        cures=5,
-        training=DEEP,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -247,16 +152,14 @@ def open_audit(run: Run, budget: str, external: str, scheduler: str, replicates:
     """An audit of a run.
 
     Raises:
-        ShortcutError: there is no such budget.
+        BudgetError: there is no such budget.
         ExternalError: an external database is not there.
     """
-    if budget not in BUDGETS:
-        raise ShortcutError(f"There is no budget {budget!r}; give {', '.join(BUDGETS)}.")
     for path in outside.paths(external):
         outside.find(path)
     model = load_model(run.need("model.safetensors"))
     torch.set_num_threads(model.training["threads"])  # sums depend on it in their last bits
-    return Audit(run, model, BUDGETS[budget], external, scheduler, replicates, seed)
+    return Audit(run, model, budget_of(budget), external, scheduler, replicates, seed)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tblib import probes, saliency, suspects, trials, verdicts
 from tblib.audit import FEWEST, MATCHED_ON, Audit, over_seeds
+from tblib.budgets import RUNGS
 from tblib.film import Pixels
 from tblib.jobs import Job
 from tblib.metrics import Estimate, Floats, Scored, auroc, bootstrap_weights, ranking, wilson
@@ -72,7 +73,7 @@ def climb(audit: Audit) -> list[dict[str, Any]]:
         left = trials.rung(audit.images[~audit.train], audit.fields[~audit.train], name)
         masked = ranking(replace(audit.held, score=audit.ask(left)), audit.weights)
         table.append(
-            {"rung": name, "sees": trials.RUNGS[name]} | how | over_seeds(audit, logits) | {"masked": masked._asdict()}
+            {"rung": name, "sees": RUNGS[name]} | how | over_seeds(audit, logits) | {"masked": masked._asdict()}
         )
     return table
 

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from tblib import TblibError, remedies
+from tblib import TblibError, budgets, remedies
 from tblib.catalogue import Database, data_path, find_data, open_database
 from tblib.run import ROOT, STEPS, Run, Step, open_run, write_json
 
@@ -146,7 +146,7 @@ def run_study(
 
     Raises:
         ParameterError: see `check_parameters`.
-        RemedyError, ExternalError: a remedy or an external database is not there.
+        RemedyError, BudgetError, ExternalError: a remedy, budget or an external database is not there.
         RunError: the run folder cannot be used.
         StepError: a notebook stopped; a complete run would be replaced; or another process works on it.
     """
@@ -171,10 +171,11 @@ def _refuse_early(parameters: dict[str, Parameters]) -> None:
     """Tell of a remedy or an external database that is not there before an hour of work, not after it.
 
     Raises:
-        RemedyError: there is no such remedy.
+        RemedyError, BudgetError: there is no such remedy or budget.
         ExternalError: an external database cannot be used.
     """
     remedies.chosen(parameters["preparation"]["remedy"])
+    budgets.budget_of(parameters["shortcuts"]["budget"])
     if parameters["shortcuts"]["external"]:
         from tblib import external  # brings torch
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import grey_film, png, write_zip
 
 from tblib import cures, evidence, exhibits, shortcuts, suspects, verdicts
-from tblib.audit import BUDGETS, ShortcutError, open_audit
+from tblib.audit import open_audit
+from tblib.budgets import BUDGETS, BudgetError
 from tblib.external import ExternalError
 from tblib.metrics import Estimate
 from tblib.phantom import CLEAN, KAGGLE, PLANTED
@@ -97,7 +98,7 @@ def test_sentences_follow_the_verdicts(results):
 
 
 def test_a_budget_that_is_not_there_is_told(smoke):
-    with pytest.raises(ShortcutError, match="no budget 'huge'; give smoke, quick, standard, full"):
+    with pytest.raises(BudgetError, match="no budget 'huge'; give smoke, quick, standard, full"):
         open_audit(smoke, "huge", "", "", 50, 0)
     with pytest.raises(ExternalError, match="There is no database at"):
         open_audit(smoke, "smoke", "nowhere.zip", "", 50, 0)

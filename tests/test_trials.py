@@ -5,9 +5,10 @@ import pytest
 from conftest import grey_film
 
 from tblib import trials
+from tblib.budgets import RUNGS
 from tblib.metrics import Scored
 from tblib.remedies import MID_GREY
-from tblib.trials import RUNGS, answer, climb, cure, deny, plant, rung
+from tblib.trials import answer, climb, cure, deny, plant, rung
 
 N, SIDE = 96, 32
 TRAIN = np.arange(N) % 4 != 0

@@ -215,6 +215,7 @@ def test_an_unwritable_folder_is_a_sentence(tmp_path, demo):
     (["--params", "nowhere.yml"], "nowhere.yml cannot be read"),
     (["-p", "epochs", "many"], "must be a whole number"),
     (["-p", "remedy", "prayer"], "no remedy 'prayer'; give none, or some of paint_out"),
+    (["-p", "budget", "huge"], "no budget 'huge'; give smoke, quick, standard, full"),
     (["-p", "external", "nowhere.zip"], "The external database nowhere.zip cannot be used. There is no database at"),
 ])  # fmt: skip
 def test_wrong_command_lines_end_with_a_sentence_and_leave_nothing(arguments, sentence, tmp_path, capsys):

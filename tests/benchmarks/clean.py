@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from tblib import shortcuts
-from tblib.audit import BUDGETS, open_audit
+from tblib.audit import open_audit
+from tblib.budgets import BUDGETS
 from tblib.catalogue import build_catalogue, open_database, save_catalogue
 from tblib.evaluate import evaluate
 from tblib.metrics import wilson

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from tblib import suspects, trials
-from tblib.audit import DEEP
+from tblib.budgets import DEEP
 from tblib.film import Pixels, resized
 from tblib.jobs import Job, run_jobs
 from tblib.metrics import wilson
