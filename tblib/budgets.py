@@ -63,7 +63,7 @@ JOINT = ("lung_crop+equalise", BEST.removesuffix("+randomise"), BEST)
 BUDGETS = {
     "smoke": Budget(
         seeds=1,
-        rungs=("border 5 %", "whole film"),
+        rungs=("border 5 %", "outside the lungs", "whole film"),
         planted=(0.8,),
         replicas=1,
         controls=1,

@@ -76,7 +76,7 @@ def effects_table(edited: dict[str, Any], classes: tuple[str, str]) -> pd.DataFr
             row |= {"p, uncorrected": f"{one.p:.3g}"}
             row |= {f"on {label}": _signed(Estimate(**part["mean"])) if part else TOO_FEW for label, part in by.items()}
             rows.append(row)
-    return _by(pd.DataFrame(rows), "suspect")
+    return _by(pd.DataFrame(rows, columns=None if rows else ["suspect"]), "suspect")
 
 
 def doses(edited: dict[str, Any]) -> str:
