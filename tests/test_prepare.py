@@ -110,7 +110,7 @@ def test_an_interrupted_preparation_leaves_the_old_arrays(run, monkeypatch):
     database = open_database(run.path("db.zip"))
     prepare(run, database, size=32, seed=0)
     before = run.path("images.npy").read_bytes()
-    monkeypatch.setattr("tblib.prepare.resized", lambda *_: 1 / 0)
+    monkeypatch.setattr("tblib.prepare.seen", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(run, database, size=64, seed=0)
     assert run.path("images.npy").read_bytes() == before
