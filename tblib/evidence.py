@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tblib.findings import estimate, literal, percent
+from tblib.findings import estimate, literal, odds_text, percent
 from tblib.metrics import Estimate
 from tblib.verdicts import AVAILABLE, DECISIVE, MEANING, NOT_SHOWN, THRESHOLDS, UNDECIDED, USED, Effect
 
@@ -254,7 +254,9 @@ def remedies_table(cured: list[dict[str, Any]]) -> pd.DataFrame:
             "worst group": _mean_sd(row["worst_group"]),
             "largest effect left, sd": _mean_sd(row["effect"]),
             "calls turned": _mean_sd(row["flips"]),
-            f"matched AUROC ({row['matched']['pairs']} pairs)": _mean_sd(row["matched"]),
+            f"matched AUROC ({row['matched']['pairs']} pairs)": _mean_sd(row["matched"])
+            if row["matched"]["pairs"]
+            else "no such pair",
         }
         for one in row["external"]:
             cells[f"AUROC on {one['set']}"] = f"{_mean_sd(one)} ({one['low']:.3f} to {one['high']:.3f})"
@@ -289,9 +291,9 @@ def _lungs(results: dict[str, Any]) -> str:
     text += f", {percent(share, 0)} of what the CNN has above chance on whole films" if share == share else ""
     sets = results["external"]["sets"]
     if sets:
-        where = "; ".join(f"{one['set']} {estimate(one['auroc'])}" for one in sets)
+        where = "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in sets)
         return (
-            f"{text}; on other hospitals' films the CNN has AUROC {where}, inside {estimate(results['cnn']['auroc'])}."
+            f"{text}. On other hospitals' films the CNN has AUROC {where}; inside {estimate(results['cnn']['auroc'])}."
         )
     return f"{text}; what the CNN does on other hospitals' films was not measured in this run."
 
@@ -309,9 +311,7 @@ def verdict_table(results: dict[str, Any]) -> pd.DataFrame:
             cells[label] = Estimate(part["share"], part["low"], part["high"]).text(True) if part else "a score"
         odds = shares.get((cue, labels[0])) if cue else None
         cells |= {
-            "odds ratio": f"{odds['odds_ratio']:.3g} ({odds['odds_low']:.3g} to {odds['odds_high']:.3g})"
-            if odds
-            else NONE,
+            "odds ratio": odds_text(odds) if odds else "a score has none",
             "exists: AUROC of its score": estimate(_three(found["exists"])),
             "predicts: AUROC of its probe": estimate(found["probe"]),
             "used: put on films, logits over placebo": _used(found["sufficiency"]),
@@ -360,7 +360,7 @@ def _used(found: dict[str, Any] | None) -> str:
     if found is None:
         return "no such edit"
     flips = percent(found["flips"]["value"])
-    return f"{_signed(Estimate(**found['mean']))} ; turns {flips} of {found['n']} calls"
+    return f"{_signed(Estimate(**found['mean']))}; turns {flips} of {found['n']} calls"
 
 
 def _signed(value: Estimate) -> str:

@@ -123,10 +123,15 @@ def prevalence_table(table: pd.DataFrame) -> pd.DataFrame:
     """The prevalences as texts: a row a cue, a column a class, and the odds ratio."""
     cells = table.assign(
         share=[f"{r.films} of {r.of}, {Estimate(r.share, r.low, r.high).text(True)}" for r in table.itertuples()],
-        odds=[f"{_odds(r.odds_ratio)} ({_odds(r.odds_low)} to {_odds(r.odds_high)})" for r in table.itertuples()],
+        odds=[odds_text(row) for row in table.to_dict("records")],
     )
     wide = cells.pivot_table(index="cue", columns="label", values="share", aggfunc="first", sort=False)
     return wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(index=None, columns=None)
+
+
+def odds_text(row: dict[str, Any]) -> str:
+    """An odds ratio with its interval, from a row of `tblib.survey.prevalence`."""
+    return f"{_odds(row['odds_ratio'])} ({_odds(row['odds_low'])} to {_odds(row['odds_high'])})"
 
 
 def _odds(ratio: float) -> str:

@@ -195,7 +195,9 @@ def test_what_is_no_preset_is_named_with_those_there_are(tmp_path, content):
     path = tmp_path / "nowhere.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(phantom.DemoError, match=r"no preset '.*nowhere\.csv': give kaggle, clean, planted or a CSV file"):
+    with pytest.raises(
+        phantom.DemoError, match=r"no preset '.*nowhere\.csv': give kaggle, clean, planted or a CSV file"
+    ):
         phantom.read_preset(str(path))
 
 
