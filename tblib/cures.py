@@ -130,7 +130,7 @@ def _judged(audit: Audit, remedy: str, found: list[dict[str, Any]], sets: list[o
     worst, effects, flips = [], [], []
     for one, scores in zip(found, logits, strict=True):
         groups = verdicts.worst_groups(table["cues"], audit.held.target, scores > 0)
-        worst.append(float(groups.loc[groups["n"] >= FEWEST, "value"].min()))
+        worst += groups.loc[groups["n"] >= FEWEST, "value"].head(1).tolist()  # the worst comes first
         moved = [np.subtract(*np.array(pair)) for pair in one["edited"]]
         turned = [trials.turned(*np.array(pair)) for pair in one["edited"]]
         effects.append(max(abs(float(move.mean())) for move in moved) / max(float(scores.std()), 1e-6))

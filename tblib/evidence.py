@@ -125,7 +125,7 @@ def controls_table(planted: dict[str, Any]) -> pd.DataFrame:
         {
             "negative control": row["control"],
             "trainings": row["trainings"],
-            "AUROC, mean": f"{row['auroc']:.3f}",
+            "AUROC, mean": "one class only" if row["auroc"] is None else f"{row['auroc']:.3f}",
             "tests": row["tests"],
             "called used": estimate(row["used"], True),
             "moved, whether or not the cue tells": estimate(row["moved"], True),
@@ -227,7 +227,7 @@ def abroad_table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame
 def remedies(cured: list[dict[str, Any]]) -> str:
     """What the remedies change where it counts."""
     if not cured[0]["external"]:
-        best = max(cured, key=lambda row: row["worst_group"]["mean"])
+        best = max(cured, key=lambda row: row["worst_group"]["mean"] or 0.0)
         return (
             f"No external database was given. Worst group over {best['seeds']} seed(s): "
             f"{_mean_sd(best['worst_group'])} with {best['remedy']}, "

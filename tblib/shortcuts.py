@@ -236,9 +236,14 @@ def _curve(wanted: list[tuple[str, float, int]], found: list[dict[str, Any]]) ->
         share, moved = (wilson(sum(result[what] for result in own), len(own)) for what in ("used", "moved"))
         rows.append(
             {"suspect": name, "p": p, "n": len(own), "used": share._asdict(), "moved": moved._asdict()}
-            | {"auroc": float(np.mean([result["auroc"] for result in own]))}
+            | {"auroc": _mean([result["auroc"] for result in own])}
         )
     return rows
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _controls(kinds: list[str], names: list[str], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -248,7 +253,7 @@ def _controls(kinds: list[str], names: list[str], found: list[dict[str, Any]]) -
         used, moved = (wilson(sum(one[what] for one in answers), len(answers)) for what in ("used", "moved"))
         rows.append(
             {"control": kind, "trainings": len(own), "tests": len(answers), "used": used._asdict()}
-            | {"moved": moved._asdict(), "auroc": float(np.mean([result["auroc"] for result in own]))}
+            | {"moved": moved._asdict(), "auroc": _mean([result["auroc"] for result in own])}
         )
     return rows
 

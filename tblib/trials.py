@@ -129,8 +129,9 @@ def plant(
     cnn, by = trained(films[train], target[train], None, replace(training_of(training), seed=seed))
     after, before = (logits_of(cnn, each[~train], by) for each in (put, placebo))
     held = Scored(target[~train], logits_of(cnn, films[~train], by), group[~train])
-    value = float(auroc(held, np.ones((1, len(held.target))))[0])
-    return {"auroc": value} | answer(Scored(target, carries.astype(float), group), after, before, group[~train], seed)
+    return {"auroc": area(held)} | answer(
+        Scored(target, carries.astype(float), group), after, before, group[~train], seed
+    )
 
 
 def deny(
@@ -162,7 +163,7 @@ def deny(
     target = _shuffled(label, train, np.random.default_rng([seed, 7])) if shuffle else label
     cnn, by = trained(plain[train], target[train], None, replace(training_of(training), seed=seed))
     held = Scored(target[~train], logits_of(cnn, plain[~train], by), group[~train])
-    found: dict[str, Any] = {"auroc": float(auroc(held, np.ones((1, len(held.target))))[0])}
+    found: dict[str, Any] = {"auroc": area(held)}
     for k, name in enumerate(names):
         after, before = (logits_of(cnn, each[~train], by) for each in edited[k])
         found[name] = answer(Scored(target, cues[k], group), after, before, group[~train], seed)
@@ -179,8 +180,10 @@ def answer(cue: Scored, after: Floats, before: Floats, group: npt.NDArray[np.int
         group: their twin groups (n,).
         seed: of the bootstrap.
     """
+    value = area(cue)
+    if value is None:
+        return dict.fromkeys(("cue_auroc", "cue_p", "mean", "p", "flips")) | {"moved": False, "used": False}
     drawn = auroc(cue, bootstrap_weights(cue, REPLICATES, seed))
-    value = float(auroc(cue, np.ones((1, len(cue.target))))[0])
     towards = 1.0 if value >= 0.5 else -1.0
     found = effect(towards * (after - before), towards * turned(after, before), group, REPLICATES, seed)
     p = two_sided(drawn, 0.5)
@@ -193,6 +196,13 @@ def answer(cue: Scored, after: Floats, before: Floats, group: npt.NDArray[np.int
         "moved": is_used(0.0, found, found.p if found else None),
         "used": is_used(p, found, found.p if found else None),
     }
+
+
+def area(scored: Scored) -> float | None:
+    """AUROC of films; None where they are all of one class."""
+    if len(np.unique(scored.target)) < 2:
+        return None
+    return float(auroc(scored, np.ones((1, len(scored.target))))[0])
 
 
 def turned(after: Floats, before: Floats) -> Floats:

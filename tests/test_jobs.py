@@ -1,6 +1,7 @@
 """Jobs: each result is kept as soon as it is there; a Dask cluster gives the same ones."""
 
 import json
+import os
 import time
 
 import numpy as np
@@ -76,8 +77,11 @@ def test_results_are_plain_json(tmp_path):
 def cluster():
     """A scheduler of dask.distributed with two worker processes."""
     distributed = pytest.importorskip("distributed")
+    before = dict(os.environ)  # Dask sets OMP_NUM_THREADS, which kernels of later tests would inherit
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as made:
         yield made.scheduler_address
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def test_a_dask_cluster_gives_the_same_results(tmp_path, cluster):

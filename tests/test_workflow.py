@@ -180,7 +180,7 @@ def test_after_a_failure_the_message_shows_the_cell_and_the_same_command_goes_on
     assert main(command) == 1
     told = capsys.readouterr().err
     assert "Step preparation stopped in this cell of 02_preparation.ipynb" in told
-    assert "    preparation = prepare(study, database, size, seed)" in told
+    assert "    preparation = prepare(study, database, size, seed, remedy)" in told
     assert "PreparationError: Class Tuberculosis has 9 usable films" in told
     run = Run(tmp_path / "few")
     assert run.path("notebooks/02_preparation.failed.ipynb").is_file()

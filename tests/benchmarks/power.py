@@ -19,7 +19,7 @@ from tests.benchmarks.films import FOLDER
 
 FILMS, SIZE = 480, 128  # half of them tuberculosis
 NAMES = ("L/R marker", "white rectangle", "film border", "grey histogram")
-STRENGTHS = {0.8: 8, 0.5: 5}  # p -> trainings a cue
+STRENGTHS = {0.8: 6, 0.5: 3}  # p -> trainings a cue
 BARE = {name: Prevalence(0, 0) for name in CLEAN}
 
 
