@@ -24,6 +24,7 @@ from tblib.suspects import Pairs, Suspect
 
 GATED = 12  # films of a class that maps are made of; the gate looks at half of them
 SHOWN = 6  # maps shown
+DOSED = 60  # films, evenly drawn, that doses are tried on, or a few more
 
 
 # --- what cues tell ------------------------------------------------------------------------------
@@ -104,8 +105,10 @@ def edit(audit: Audit, doses: bool = True) -> dict[str, Any]:
         taken = suspects.removed(one, greys, table, size, remedy, seed)
         found[one.name] = _effects(audit, one, rows, put, taken)
         if doses and one.put and len(one.doses) > 1:
+            few = slice(None, None, max(1, len(rows) // DOSED))
+            spared = None if fields is None else fields[few]
             by_dose = {
-                dose: suspects.only(suspects.added(one, greys, size, remedy, seed, dose, fields), lacking)
+                dose: suspects.only(suspects.added(one, greys[few], size, remedy, seed, dose, spared), lacking[few])
                 for dose in one.doses
             }
             found[one.name]["doses"] = [_dose(audit, dose, pairs) for dose, pairs in by_dose.items()]
