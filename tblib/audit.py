@@ -213,11 +213,16 @@ def _style(audit: Audit) -> Floats:
     return score
 
 
-def over_seeds(audit: Audit, logits: list[Floats]) -> dict[str, float]:
-    """Mean AUROC of several networks on the held-out films, its sd over them, and an interval over films."""
-    ones = np.ones((1, len(audit.logits)))
-    values = [float(auroc(replace(audit.held, score=score), ones)[0]) for score in logits]
-    drawn = np.mean([auroc(replace(audit.held, score=score), audit.weights) for score in logits], axis=0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+def over_seeds(films: Scored, weights: Floats, logits: list[Floats]) -> dict[str, float]:
+    """Mean AUROC of several networks on the same films, its sd over them, and an interval over films.
+
+    Args:
+        films: their targets and twin groups; the scores are not looked at.
+        weights: float (R, N), bootstrap weights of the films.
+        logits: of each network, float (N,).
+    """
+    each = [replace(films, score=score) for score in logits]
+    values = [float(auroc(one, np.ones((1, len(one.target))))[0]) for one in each]
+    low, high = np.quantile(np.mean([auroc(one, weights) for one in each], axis=0), [0.025, 0.975])
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": float(np.mean(values)), "sd": spread, "low": float(low), "high": float(high)}

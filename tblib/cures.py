@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from tblib.edits import Mask
 from tblib.evaluate import Calibration
 from tblib.film import Pixels
 from tblib.jobs import Job
-from tblib.metrics import Scored, auroc, bootstrap_weights
+from tblib.metrics import Scored, bootstrap_weights
 from tblib.prepare import decode_into
 from tblib.remedies import on_films
 
@@ -140,7 +139,7 @@ def _judged(audit: Audit, remedy: str, found: list[dict[str, Any]], sets: list[o
         "remedy": remedy,
         "seeds": len(found),
         "n": len(table),
-        "internal": over_seeds(audit, logits),
+        "internal": over_seeds(audit.held, audit.weights, logits),
         "worst_group": _mean_sd(worst),
         "effect": _mean_sd(effects),
         "flips": _mean_sd(flips),
@@ -156,12 +155,9 @@ def _abroad(audit: Audit, found: list[dict[str, Any]], sets: list[outside.Extern
         part = slice(start, start + len(one.target))
         start += len(one.target)
         scored = Scored(one.target, np.zeros(len(one.target)), np.arange(len(one.target)))
-        weights, ones = bootstrap_weights(scored, audit.replicates, audit.seed), np.ones((1, len(one.target)))
-        each = [replace(scored, score=np.array(result["others"])[part]) for result in found]
-        drawn = np.mean([auroc(seeded, weights) for seeded in each], axis=0)
-        values = [float(auroc(seeded, ones)[0]) for seeded in each]
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        rows.append({"set": one.name, "n": len(one.target), **_mean_sd(values), "low": float(low), "high": float(high)})
+        weights = bootstrap_weights(scored, audit.replicates, audit.seed)
+        logits = [np.array(result["others"])[part] for result in found]
+        rows.append({"set": one.name, "n": len(one.target), **over_seeds(scored, weights, logits)})
     return rows
 
 

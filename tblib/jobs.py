@@ -18,7 +18,17 @@ from tqdm import tqdm
 from tblib import TblibError
 from tblib.run import write_json
 
-CODE = ("dataset", "edits", "metrics", "model", "remedies", "train", "trials", "verdicts")  # modules that a job runs
+CODE = (
+    "dataset",
+    "edits",
+    "metrics",
+    "model",
+    "prepare",
+    "remedies",
+    "train",
+    "trials",
+    "verdicts",
+)  # modules that a job runs
 WAIT = 10  # seconds for a scheduler to answer
 
 

@@ -73,9 +73,8 @@ def climb(audit: Audit) -> list[dict[str, Any]]:
         logits = [np.array(result["logits"]) for (rung, _), result in zip(wanted, found, strict=True) if rung == name]
         left = trials.rung(audit.images[~audit.train], audit.fields[~audit.train], name)
         masked = ranking(replace(audit.held, score=audit.ask(left)), audit.weights)
-        table.append(
-            {"rung": name, "sees": RUNGS[name]} | how | over_seeds(audit, logits) | {"masked": masked._asdict()}
-        )
+        areas = over_seeds(audit.held, audit.weights, logits)
+        table.append({"rung": name, "sees": RUNGS[name]} | how | areas | {"masked": masked._asdict()})
     return table
 
 
