@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = --data "$(DATA)" $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab test bench bench-long study-clean study-power lint lock clean
+.PHONY: help install report lab app browser test bench bench-long study-clean study-power lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,10 +18,20 @@ report: .venv/installed  ## the whole study; DATA=zip or folder, NAME=of the run
 	@$(BIN)/python -m tblib run $(RUN_OPTIONS)
 
 lab: .venv/installed  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+	@$(BIN)/python -m tblib lab $(ARGS)
 
-test: .venv/tested lint  ## every test; TBLIB_FILMS=folder with TB_database.zip adds those on real films
+app: .venv/installed  ## the prediction panel alone, as a page; NAME=of the run (default: demo)
+	@$(BIN)/python -m tblib app $(if $(NAME),--name "$(NAME)") $(ARGS)
+
+test: .venv/tested browser lint  ## every test; TBLIB_FILMS=folder with TB_database.zip adds those on real films
 	$(BIN)/python -m pytest
+
+# The panel and the report are opened in a real browser where there is one; without it those tests say why they are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
+	  echo "There is no Chromium and it could not be installed; tests in a browser will be skipped."
 
 bench: .venv/tested  ## the plain way and this one side by side, into reports/benchmark/; TBLIB_FILMS as for test
 	@mkdir -p reports/benchmark

@@ -1,4 +1,4 @@
-"""The command line: ``python -m tblib run`` and ``python -m tblib predict``."""
+"""The command line: ``python -m tblib run``, ``predict``, ``lab`` and ``app``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from tblib import RESEARCH_USE, TblibError, __version__
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it worked, 1 after an error, 130 after Ctrl-C. Errors are sentences on stderr."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, others = parser.parse_known_args(arguments)
+    if hasattr(options, "arguments"):
+        options.arguments = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         return int(options.command(options))
     except TblibError as error:
@@ -39,9 +44,16 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="what a trained model says of picture files")
     predict.add_argument("--model", type=Path, required=True, help="a run's model.safetensors")
     predict.add_argument("--point", default="0.5", help="operating point: 0.5, sensitivity_90 or sensitivity_95")
+    predict.add_argument("--warnings", action="store_true", help="also say what is odd about each film (slower)")
     predict.add_argument("--csv", type=Path, help="also write the table to this file")
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
     predict.set_defaults(command=_predict)
+    lab = commands.add_parser("lab", help="JupyterLab on the notebooks; other arguments are passed on to it")
+    lab.add_argument("--folder", type=Path, help="what to open (default: the notebooks; say yours if you copied them)")
+    lab.set_defaults(command=_lab, arguments=[])
+    app = commands.add_parser("app", help="the prediction panel as a page; other arguments are passed on to Voila")
+    app.add_argument("--name", default="demo", help="the run whose model answers (default: demo)")
+    app.set_defaults(command=_app, arguments=[])
     return parser
 
 
@@ -61,7 +73,7 @@ def _predict(options: argparse.Namespace) -> int:
     from tblib.predict import PredictionError, open_predictor, predict_files
     from tblib.run import write_table
 
-    table = predict_files(open_predictor(options.model), options.files, options.point)
+    table = predict_files(open_predictor(options.model), options.files, options.point, options.warnings)
     if options.csv and options.csv.exists():
         raise PredictionError(f"{options.csv} is there already; name another file.")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep="–"))
@@ -69,6 +81,19 @@ def _predict(options: argparse.Namespace) -> int:
     if options.csv:
         write_table(options.csv, table)
     return 1 if (table["problem"] != "").any() else 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from tblib.serve import lab
+    from tblib.workflow import NOTEBOOKS
+
+    return lab(options.folder or NOTEBOOKS, options.arguments)
+
+
+def _app(options: argparse.Namespace) -> int:
+    from tblib.serve import app
+
+    return app(options.name, options.arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tblib.edits import Mask
-from tblib.figures import BLUE, GREY, VERMILION, draw_film, nothing, panels, short, tiles
+from tblib.figures import BLUE, GREY, VERMILION, draw_film, nothing, overlay, panels, short, tiles
 from tblib.film import Pixels
 from tblib.metrics import Floats
 from tblib.probes import RULE
@@ -189,8 +189,7 @@ def saliency(images: Pixels, maps: Floats, fields: Mask, rows: pd.DataFrame, loo
     names = ", ".join(f"{short(str(row.file))} ({row.label})" for row in rows.itertuples())
     figure, axes = tiles(len(images), 6, f"Saliency maps of {len(images)} films with lung outlines: {names}.")
     for ax, image, found, field, row in zip(axes, images, maps, fields, rows.itertuples(), strict=True):
-        draw_film(ax, image, f"{short(str(row.file))}\n{row.label}")
-        ax.imshow(found, cmap="inferno", alpha=np.clip(found / np.quantile(found, 0.99), 0, 1) * 0.75)
+        draw_film(ax, overlay(image, found), f"{short(str(row.file))}\n{row.label}")
         if field.any():
             ax.contour(field, levels=[0.5], colors=[SKY], linewidths=0.9)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import lazy_loader
 import matplotlib as mpl
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
+from scipy.special import logit
 
 from tblib.artefacts import TINT_VISIBLE
 from tblib.box import boxes_from_text, widths_from_text
@@ -45,13 +46,19 @@ def display_figure(figure: Figure, synthetic: bool) -> None:
     """Show a figure in a notebook as PNG with its alt text; stamp it SYNTHETIC where the films are."""
     from IPython.display import Image, display
 
+    data, alt = picture(figure, synthetic)
+    display(Image(data=data, format="png", alt=alt))
+
+
+def picture(figure: Figure, synthetic: bool) -> tuple[bytes, str]:
+    """A figure as PNG and its alt text, both stamped SYNTHETIC where the films are."""
     alt = str(figure.get_label())
     if synthetic:
         figure.text(1, 0, "SYNTHETIC", ha="right", va="top", color=VERMILION, fontsize=9, fontweight="bold")
         alt = f"SYNTHETIC films. {alt}"
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
-    display(Image(data=buffer.getvalue(), format="png", alt=alt))
+    return buffer.getvalue(), alt
 
 
 def class_balance(counts: dict[str, int]) -> Figure:
@@ -457,19 +464,97 @@ def accuracy_ladder(results: dict[str, Any], majority_accuracy: float) -> Figure
     return figure
 
 
-def answer_figure(given: Pixels, seen: Pixels, probability: float, threshold: float, verdict: str) -> Figure:
-    """A film as given, as the model sees it, and its score with the operating point's threshold."""
-    alt = f"The film as given and as the model sees it; called {verdict}, score {probability:.3f}."
-    figure, (left, middle, right) = panels(alt, 3, (8.6, 3.0), width_ratios=(1, 1, 0.9))
-    draw_film(left, given, "as given")
-    draw_film(middle, seen, f"as the model sees it, {seen.shape[0]} px")
-    right.barh([0], [probability], color=VERMILION if probability >= threshold else BLUE, height=0.4)
-    right.axvline(threshold, color="black", linestyle=":")
-    near = "right" if probability > 0.5 else "left"
-    right.text(probability, 0.25, f"{probability:.3f}", ha=near, va="bottom")
-    right.text(threshold, -0.58, " threshold", ha="left", va="bottom", fontsize=8)
-    right.set(title=f"called {verdict}", xlabel="score", xlim=(0, 1), ylim=(-0.6, 0.6), yticks=[])
+def answer_figure(name: str, given: Pixels, seen: Pixels, found: Floats | None, place: Place, sentence: str) -> Figure:
+    """A film as given, as the model sees it, with what moves its score where that is known, and where the score lies.
+
+    Args:
+        name: of the film.
+        given: uint8 (H, W) or (H, W, 3).
+        seen: uint8 (S, S).
+        found: float (S, S), which pixels move the logit, or None.
+        place: the score among those of the test films.
+        sentence: the answer in words.
+    """
+    alt = f"The film {name} as given and as the model sees it. {sentence} {place_sentence(place)}"
+    count = 3 if found is None else 4
+    figure, axes = panels(alt, count, (8.6, 8.6 / count + 0.4), width_ratios=(*(1,) * (count - 1), 1.3))
+    title = f"{name}\n{sentence}"  # names of files may hold a $
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9, parse_math=False)
+    draw_film(axes[0], given, "as given")
+    draw_film(axes[1], seen, f"as the model sees it, {len(seen)} px")
+    if found is not None:
+        draw_film(axes[2], overlay(seen, found), "what moves the score")
+    _draw_place(axes[-1], place)
     return figure
+
+
+class Place(NamedTuple):
+    """A film's score among those of the test films.
+
+    Attributes:
+        logit: the film's.
+        threshold: of the operating point, a probability.
+        by_class: class name, negative first -> float (n,), logits of the test films; empty where they are not known.
+    """
+
+    logit: float
+    threshold: float
+    by_class: dict[str, Floats]
+
+    @property
+    def threshold_logit(self) -> float:
+        """The threshold on the axis of logits."""
+        return float(logit(self.threshold))
+
+    @property
+    def axis(self) -> tuple[float, float]:
+        """The logits between which the test films lie, and a score of 0.5 with room beside it."""
+        known = np.concatenate([[-5.0, 5.0], *self.by_class.values()])
+        return float(known.min()) - 0.5, float(known.max()) + 0.5
+
+    def share(self, logit: float) -> float:
+        """Where a logit lies on the axis, 0 … 1; what lies beyond an end is put there."""
+        low, high = self.axis
+        return min(max((logit - low) / (high - low), 0.0), 1.0)
+
+
+def place_figure(place: Place) -> Figure:
+    """Where a film's score lies among those of the test films."""
+    figure, (ax,) = panels(place_sentence(place), 1, (4.4, 2.0))
+    _draw_place(ax, place)
+    return figure
+
+
+def place_sentence(place: Place) -> str:
+    """How many test films of each class score at least as high."""
+    higher = [
+        f"{int((logits >= place.logit).sum())} of {len(logits)} {name}" for name, logits in place.by_class.items()
+    ]
+    return f"{' and '.join(higher)} test films score at least as high." if higher else ""
+
+
+TICKS = (1e-6, 1e-3, 0.5, 0.999, 0.999999)  # scores marked on an axis of logits, 7 apart
+
+
+def _draw_place(ax: Axes, place: Place) -> None:
+    """Histograms of both classes' logits, the axis told in scores; this film's as a line, the threshold dotted."""
+    bins = np.linspace(*place.axis, 25)
+    for (name, logits), colour in zip(place.by_class.items(), (BLUE, VERMILION), strict=False):
+        counts = np.histogram(logits, bins)[0]
+        ax.stairs(100 * counts / max(len(logits), 1), bins, fill=True, color=colour, alpha=0.6, label=name)
+    ax.axvline(place.threshold_logit, color="black", linestyle=":", label="threshold")
+    ax.axvline(bins[0] + place.share(place.logit) * np.ptp(bins), color="black", linewidth=2, label="this film")
+    inside = [tick for tick in TICKS if bins[0] <= logit(tick) <= bins[-1]]
+    ax.set_xticks([logit(tick) for tick in inside], [f"{tick:.6g}" for tick in inside], fontsize=7)
+    ax.set(xlabel="score (logit scale)", ylabel="% of the class's test films", xlim=(bins[0], bins[-1]))
+    ax.legend(frameon=False, fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def overlay(film: Pixels, found: Floats) -> Pixels:
+    """Uint8 (S, S, 3): a film, uint8 (S, S), under the pixels that move a score, float (S, S), from dark to bright."""
+    share = np.clip(found / max(float(np.quantile(found, 0.99)), 1e-30), 0, 1)[..., None]
+    colours = mpl.colormaps["inferno"](found / max(float(found.max()), 1e-30))[..., :3]
+    return np.rint(film[..., None] * (1 - 0.75 * share) + 255 * colours * 0.75 * share).astype(np.uint8)
 
 
 def _figure(alt: str, size: tuple[float, float]) -> Figure:

@@ -14,10 +14,10 @@ from imagecodecs import PngError, png_decode
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tblib import TblibError
+from tblib.dicom import DicomError, Pixels, dicom_pixels, is_dicom
 
-Pixels = npt.NDArray[np.uint8]
-
-MAX_PIXELS = 100_000_000  # 10,000 x 10,000: a full-size digital film has about 20 million
+MAX_PIXELS = 64_000_000  # 8,000 x 8,000: a full-size digital film has about 20 million; decoding takes 1 GB at most
+SLAB = 4_000_000  # pixels that are converted at a time
 IMAGE_ENDINGS = (
     ".png",
     ".jpg",
@@ -32,6 +32,7 @@ IMAGE_ENDINGS = (
     ".ppm",
     ".pgm",
     ".tga",
+    ".dcm",
 )
 PNG = b"\x89PNG\r\n\x1a\n"  # what each PNG file begins with
 PNG_MODES = {b"\x08\x00": "L", b"\x08\x02": "RGB"}  # bit depth and colour type -> Pillow's mode
@@ -48,7 +49,8 @@ class Film:
     """A decoded picture file.
 
     Attributes:
-        mode: the file's own Pillow mode, e.g. ``L`` (one channel), ``RGB``, ``P``, ``I;16``.
+        mode: the file's own Pillow mode, e.g. ``L`` (one channel), ``RGB``, ``P``, ``I;16``; of a DICOM file its
+            photometric interpretation, e.g. ``MONOCHROME2``.
         pixels: uint8 (H, W) for one-channel files, uint8 (H, W, 3) red-green-blue for the others; 0 black … 255 white.
     """
 
@@ -64,17 +66,19 @@ class Film:
 
 
 def open_film(content: bytes, name: str) -> Film:
-    """Decode the bytes of a picture file; `name` is only used in messages.
+    """Decode the bytes of a picture file, DICOM among them (`tblib.dicom`); `name` is only used in messages.
 
-    Palettes are looked up, transparency is laid on black, the EXIF orientation is applied, of an
-    animation the first frame is taken, and files with more than eight bits a pixel are scaled to
-    eight (`_eight_bits`) rather than clipped, as Pillow's own conversion would.
+    What the file holds counts, not how its name ends. Palettes are looked up, transparency is laid on black, the EXIF
+    orientation is applied, of an animation the first frame is taken, and files with more than eight bits a pixel are
+    scaled to eight (`_eight_bits`) rather than clipped, as Pillow's own conversion would.
 
     Raises:
         FilmError: an empty file, a file that is no picture, a damaged one, or one above `MAX_PIXELS`.
     """
     if not content:
         raise FilmError(f"{name} is empty (0 bytes); copy or download it again.")
+    if is_dicom(content):
+        return _dicom(content, name)
     plain = _plain_png(content)
     if plain:
         return plain
@@ -84,7 +88,10 @@ def open_film(content: bytes, name: str) -> Film:
             with Image.open(io.BytesIO(content)) as image:
                 return _decode(image, name)
     except UnidentifiedImageError:
-        raise FilmError(f"{name} is not a picture that Pillow can read; convert it to PNG or leave it out.") from None
+        raise FilmError(
+            f"{name} is not a picture that can be read (neither DICOM nor one of Pillow's kinds); convert it to PNG or "
+            "leave it out."
+        ) from None
     except Image.DecompressionBombError:
         raise FilmError(_too_large(name)) from None
     except (
@@ -96,6 +103,13 @@ def open_film(content: bytes, name: str) -> Film:
         MemoryError,
     ) as error:  # what Pillow's decoders raise
         raise FilmError(f"{name} is damaged and does not decode ({error}); copy or download it again.") from error
+
+
+def _dicom(content: bytes, name: str) -> Film:
+    try:
+        return Film(*dicom_pixels(content, MAX_PIXELS))
+    except DicomError as error:
+        raise FilmError(f"{name} {error}") from error
 
 
 def _plain_png(content: bytes) -> Film | None:
@@ -149,13 +163,27 @@ def _decode(image: Image.Image, name: str) -> Film:
     if image.width * image.height > MAX_PIXELS:
         raise FilmError(_too_large(name))
     mode = image.mode
-    upright = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if mode in DEEP_MODES:
-        return Film(mode, _eight_bits(np.asarray(upright)))
+        return Film(mode, _eight_bits(np.asarray(image)))
     if "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, (0, 0, 0, 255)), layer)
-    return Film(mode, np.asarray(upright.convert("L" if mode in ("1", "L", "LA", "La") else "RGB")))
+        return Film(mode, _converted(image, "RGBa", grey=mode in ("L", "LA", "La")))  # RGBa: colours times opacity
+    wanted = "L" if mode in ("1", "L") else "RGB"
+    return Film(mode, np.asarray(image) if mode == wanted else _converted(image, wanted, grey=wanted == "L"))
+
+
+def _converted(image: Image.Image, mode: str, grey: bool) -> Pixels:
+    """Uint8 (H, W) or (H, W, 3) of a picture in another mode, some rows at a time: whole, it takes memory twice."""
+    width, height = image.size
+    pixels = np.empty((height, width) if grey else (height, width, 3), np.uint8)
+    rows = max(1, SLAB // width)
+    for top in range(0, height, rows):
+        slab = image.crop((0, top, width, min(top + rows, height)))
+        if mode == "RGBa":
+            slab = slab.convert("RGBA")
+        part = np.asarray(slab.convert(mode))  # (rows, width) for L, otherwise with 3 or 4 channels
+        pixels[top : top + rows] = part if part.ndim == 2 else part[..., 0] if grey else part[..., :3]
+    return pixels
 
 
 def _eight_bits(deep: npt.NDArray[np.generic]) -> Pixels:
@@ -164,11 +192,13 @@ def _eight_bits(deep: npt.NDArray[np.generic]) -> Pixels:
     A 12-bit film in a 16-bit file is divided by 16: its darkest and brightest parts stay apart, and
     two films of one scanner stay comparable, which a stretch to each film's own range would undo.
     """
-    values = deep.astype(np.float64)
-    if not np.isfinite(values).all():
+    if not np.isfinite(deep).all():
         raise ValueError("it holds values that are not numbers")
-    if np.issubdtype(deep.dtype, np.floating) or values.min() < 0:
-        low, high = float(values.min()), float(values.max())
-        return np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
-    depth = next(d for d in (8, 10, 12, 14, 16, 32) if values.max() < 2**d)
-    return np.floor(values / 2 ** (depth - 8)).astype(np.uint8)
+    low, high = float(deep.min()), float(deep.max())
+    if np.issubdtype(deep.dtype, np.floating) or low < 0:
+        scaled = deep.astype(np.float32)
+        scaled -= low
+        scaled *= 255.0 / max(high - low, 1e-12)
+        return np.round(scaled, out=scaled).astype(np.uint8)
+    depth = next(d for d in (8, 10, 12, 14, 16, 32) if high < 2**d)
+    return np.right_shift(deep, depth - 8).astype(np.uint8)

@@ -349,6 +349,20 @@ def predictive_values(metrics: dict[str, Any]) -> str:
     return f"If these internal figures held elsewhere, a positive call at 0.5 would be right: at {told}."
 
 
+def what_if(effects: pd.DataFrame) -> str:
+    """The change that moves a sample film's score most beyond its placebo."""
+    if effects.empty:
+        return "There was no sample film to change."
+    beyond = effects["moved"] - effects["placebo_moved"]
+    most = effects.loc[beyond.abs().idxmax()]
+    name, change = literal(most["film"]), most["change"]
+    return (
+        f"Of {len(effects)} changes to {name}, “{change}” moves the logit most beyond its placebo: by "
+        f"{most['moved']:+.2f}, its placebo by {most['placebo_moved']:+.2f}. The probability goes from "
+        f"{percent(most['as_is'])} to {percent(most['changed'])}, with the placebo to {percent(most['placebo'])}."
+    )
+
+
 def probes(results: dict[str, Any]) -> str:
     """The cues beside the CNN."""
     cnn, cues = results["cnn"], results["probes"]

@@ -1,33 +1,55 @@
-"""Prediction: one film in, one answer out; `Predictor` is pure, `prediction_panel` puts widgets around it."""
+"""Prediction: one film in, one answer out, and what would become of it under changes. No widget is needed for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from tblib import RESEARCH_USE, TblibError
+from tblib import TblibError
+from tblib.catalogue import MAX_FILE_BYTES, CatalogueError, catalogued_database
+from tblib.cautions import Background, Caution, cautions, open_background
 from tblib.evaluate import Calibration
 from tblib.film import Film, FilmError, Pixels, open_film
+from tblib.metrics import Floats
 from tblib.model import TrainedModel, load_model
 from tblib.remedies import seen as as_seen
 from tblib.run import Run
+from tblib.saliency import gate, maps
 from tblib.train import infer
+from tblib.what_if import EXAMPLES, Changed, Changes, changed, working_copy
 
-if TYPE_CHECKING:
-    from ipywidgets import VBox
-    from matplotlib.figure import Figure
-
-POINTS = {"0.5": "probability 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
+POINTS = {"0.5": "score 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
+NEEDED = ("images.npy", "split.csv", "catalogue.csv", "predictions.csv")  # of a run, for a film's background
 
 
 class PredictionError(TblibError):
     """A prediction that cannot be made."""
+
+
+class Score(NamedTuple):
+    """What the model gives a film.
+
+    Attributes:
+        logit: of the CNN.
+        probability: its sigmoid, 0 … 1; thresholds are in its units. Called the score where people read it.
+        calibrated: the calibrated probability, or None where the run has no calibration yet.
+    """
+
+    logit: float
+    probability: float
+    calibrated: float | None
+
+    @property
+    def best(self) -> float:
+        """The calibrated probability where there is one."""
+        return self.probability if self.calibrated is None else self.calibrated
 
 
 @dataclass(frozen=True)
@@ -35,35 +57,73 @@ class Answer:
     """What the model says of one film.
 
     Attributes:
-        film: the decoded picture as given.
+        film: the decoded picture as given, or a working copy of it (`tblib.what_if.working_copy`).
         seen: uint8 (size, size): the film as the model sees it.
-        probability: sigmoid of the model's logit, 0 … 1; thresholds are in its units.
-        calibrated: the calibrated probability, or None where the run has no calibration yet.
+        score: the model's.
         threshold: of the operating point.
         verdict: name of the class that the threshold gives.
     """
 
     film: Film
     seen: Pixels
-    probability: float
-    calibrated: float | None
+    score: Score
     threshold: float
     verdict: str
 
-    def figure(self) -> Figure:
-        """The film as given and as the model sees it, and its score."""
-        from tblib.figures import answer_figure  # the command line draws nothing
 
-        return answer_figure(self.film.pixels, self.seen, self.probability, self.threshold, self.verdict)
+class WhatIf(NamedTuple):
+    """A film after changes and after their placebos (`tblib.what_if.changed`), with the scores.
+
+    Attributes:
+        films: uint8 (H, W) each.
+        as_is: score of the unchanged film.
+        edited: score after the changes.
+        placebo: score after the placebos.
+    """
+
+    films: Changed
+    as_is: Score
+    edited: Score
+    placebo: Score
+
+
+class Attribution(NamedTuple):
+    """Which pixels move the logit: float (size, size) with sum 1, or None behind a shut gate; and a sentence on it."""
+
+    found: Floats | None
+    sentence: str
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model with the operating points and calibration of its run. Make it with `open_predictor`."""
+    """A trained model with the operating points and calibration of its run. Make it with `open_predictor`.
+
+    Attributes:
+        trained: the model.
+        thresholds: operating point -> threshold of the probability.
+        calibration: of the run, or None.
+        run: the run whose model it is, for a film's background, or None where the model file stands alone.
+    """
 
     trained: TrainedModel
     thresholds: dict[str, float]
     calibration: Calibration | None
+    run: Run | None = None
+
+    @cached_property
+    def background(self) -> Background | None:
+        """What the run knows of films and cues; read when first asked for."""
+        return open_background(self.run) if self.run else None
+
+    def scores(self, seen: Pixels) -> list[Score]:
+        """The scores of films as the model sees them, uint8 (N, size, size)."""
+        films = torch.from_numpy(seen.copy())[:, None]  # (N, 1, size, size)
+        logits = infer(self.trained.cnn, [films], self.trained.normalisation).double().numpy()
+        calibrated = self.calibration.probability(logits) if self.calibration else [None] * len(logits)
+        return [
+            Score(float(logit), float(1 / (1 + np.exp(-logit))), None if share is None else float(share))
+            for logit, share in zip(logits, calibrated, strict=True)
+        ]
 
     def answer(self, content: bytes, name: str, point: str = "0.5") -> Answer:
         """What the model says of the picture file with these bytes; `name` is only used in messages.
@@ -72,16 +132,79 @@ class Predictor:
             FilmError: the file is no usable picture.
             PredictionError: there is no such operating point.
         """
+        film = open_film(content, name)
+        seen = self._seen(film.grey)
+        return self.at(Answer(film, seen, self.scores(seen[None])[0], 0.5, ""), point)
+
+    def at(self, answer: Answer, point: str) -> Answer:
+        """The same answer judged at another operating point.
+
+        Raises:
+            PredictionError: there is no such operating point.
+        """
+        return replace(answer, threshold=self.threshold(point), verdict=self.verdict(answer.score, point))
+
+    def threshold(self, point: str) -> float:
+        """Of the probability, at an operating point.
+
+        Raises:
+            PredictionError: there is no such operating point.
+        """
         if point not in self.thresholds:
             raise PredictionError(f"There is no operating point {point!r}; choose {', '.join(self.thresholds)}.")
-        film = open_film(content, name)
-        seen = as_seen(film.grey, self.trained.size, self.trained.remedy)
-        films = torch.from_numpy(seen.copy())[None, None]  # (1, 1, size, size)
-        logit = infer(self.trained.cnn, [films], self.trained.normalisation).double().numpy()
-        probability = float(1 / (1 + np.exp(-logit[0])))
-        calibrated = float(self.calibration.probability(logit)[0]) if self.calibration else None
-        side = "positive" if probability >= self.thresholds[point] else "negative"
-        return Answer(film, seen, probability, calibrated, self.thresholds[point], self.trained.preparation[side])
+        return self.thresholds[point]
+
+    def verdict(self, score: Score, point: str) -> str:
+        """Name of the class that an operating point gives a score.
+
+        Raises:
+            PredictionError: there is no such operating point.
+        """
+        side = "positive" if score.probability >= self.threshold(point) else "negative"
+        return str(self.trained.preparation[side])
+
+    def cautions(self, answer: Answer) -> list[Caution]:
+        """What a person should know of the film before believing the answer."""
+        return cautions(working_copy(answer.film), answer.seen, self.background)
+
+    def what_if(self, film: Film, changes: Changes) -> WhatIf:
+        """What the model says of a film after changes and after their placebos.
+
+        Args:
+            film: a working copy (`tblib.what_if.working_copy`), so that it takes no time.
+            changes: what is done to it.
+
+        Raises:
+            EditError: a change does not fit on a film as small as this.
+        """
+        films = changed(film, changes)
+        return WhatIf(films, *self.scores(np.stack([self._seen(grey) for grey in (film.grey, *films)])))
+
+    def attribution(self, answer: Answer) -> Attribution:
+        """Which pixels of the film as the model sees it move its logit (`tblib.saliency`), if the gates are open.
+
+        There are two: the audit's for the model, where the run has one, and the same test on this film alone.
+        """
+        audited = {"open": True}
+        if self.run and self.run.path("shortcuts.json").is_file():
+            audited = self.run.facts("shortcuts.json")["saliency"]["gate"]
+        own = gate(self.trained, answer.seen[None], seed=0)
+        shut = next((one for one in (audited, own) if not one["open"]), None)
+        if shut:
+            where = "this film" if shut is own else "test films"
+            return Attribution(
+                None,
+                f"No map is shown: on {where} maps of this model are too much like those of random weights (rank "
+                f"correlation {shut['correlation']:.2f}, limit {shut['limit']}).",
+            )
+        sentence = (
+            f"Brighter pixels move the score more. The map's rank correlation with that of random weights is "
+            f"{own['correlation']:.2f} (shown below {own['limit']}). It tells where the model looks, not why."
+        )
+        return Attribution(maps(self.trained.cnn, answer.seen[None], self.trained.normalisation, 0)[0], sentence)
+
+    def _seen(self, grey: Pixels) -> Pixels:
+        return as_seen(grey, self.trained.size, self.trained.remedy)
 
 
 def open_predictor(model: Path) -> Predictor:
@@ -96,96 +219,101 @@ def open_predictor(model: Path) -> Predictor:
         return Predictor(trained, {"0.5": 0.5}, None)
     metrics = run.facts("metrics.json")
     scaling = metrics["calibration"]
-    return Predictor(
-        trained, metrics["thresholds"], Calibration(scaling["shift"], scaling["temperature"], scaling["note"])
-    )
+    whole = all(run.path(file).is_file() for file in NEEDED)
+    calibration = Calibration(scaling["shift"], scaling["temperature"], scaling["note"])
+    return Predictor(trained, metrics["thresholds"], calibration, run if whole else None)
 
 
-def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5") -> pd.DataFrame:
-    """A row a file: file, probability, calibrated, verdict, problem (empty, or why there is no answer)."""
-    rows = []
-    for file in files:
-        row: dict[str, object] = {
-            "file": str(file),
-            "probability": None,
-            "calibrated": None,
-            "verdict": "",
-            "problem": "",
-        }
-        try:
-            answer = predictor.answer(file.read_bytes(), file.name, point)
-            row |= {"probability": answer.probability, "calibrated": answer.calibrated, "verdict": answer.verdict}
-        except FilmError as error:
-            row["problem"] = str(error)
-        except OSError as error:
-            row["problem"] = f"{file} cannot be read ({error.strerror})."
-        rows.append(row)
-    return pd.DataFrame(rows)
+def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5", warn: bool = False) -> pd.DataFrame:
+    """A row a file: file, probability, calibrated, verdict, warnings (if asked for), problem (or why no answer)."""
+    return pd.DataFrame([_row(predictor, file, point, warn) for file in files])
 
 
-def sample_films(run: Run, each: int = 2) -> pd.DataFrame:
+def _row(predictor: Predictor, file: Path, point: str, warn: bool) -> dict[str, object]:
+    try:
+        answer = predictor.answer(read_file(file), file.name, point)
+        return row(str(file), answer, predictor.cautions(answer) if warn else None)
+    except FilmError as error:
+        return problem_row(str(file), str(error), warn)
+
+
+def read_file(file: Path) -> bytes:
+    """The bytes of a file that a person named.
+
+    Raises:
+        FilmError: it cannot be read, is no file, or is above `MAX_FILE_BYTES`.
+    """
+    try:
+        size = file.stat().st_size
+        if not file.is_file():
+            raise FilmError(f"{file} is no file; give a picture file.")
+        if size > MAX_FILE_BYTES:
+            raise FilmError(f"{file} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        raise FilmError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+
+
+def row(name: str, answer: Answer, found: list[Caution] | None) -> dict[str, object]:
+    """A film's line in a table of answers."""
+    warnings = {} if found is None else {"warnings": ", ".join(caution.about for caution in found)}
+    scores = {"probability": answer.score.probability, "calibrated": answer.score.calibrated}
+    return {"file": name, **scores, "verdict": answer.verdict, **warnings, "problem": ""}
+
+
+def problem_row(name: str, problem: str, warn: bool) -> dict[str, object]:
+    """The line of a file that gets no answer."""
+    warnings = {"warnings": ""} if warn else {}
+    return {"file": name, "probability": None, "calibrated": None, "verdict": "", **warnings, "problem": problem}
+
+
+def sample_films(run: Run, each: int = 1) -> pd.DataFrame:
     """Test films to try: of each class the first `each` that the model gets right and wrong at 0.5."""
     test = run.table("predictions.csv").query("part == 'test'")
     right = ((test["probability"] >= 0.5) == (test["target"] == 1)).map({True: "right", False: "wrong"})
     return test.assign(model=right).groupby(["label", "model"], sort=True).head(each).reset_index(drop=True)
 
 
+def sample_contents(run: Run, samples: pd.DataFrame) -> dict[str, bytes]:
+    """A name that tells class and outcome -> bytes, of films that `sample_films` chose.
+
+    Where the run's database is no longer at hand there are none, and a sentence says so.
+    """
+    try:
+        database = catalogued_database(run)
+        return {
+            f"{film.label}, called {film.model}: {PurePosixPath(film.file).name}": database.read(film.file)
+            for film in samples.itertuples()
+        }
+    except (CatalogueError, FilmError) as error:
+        print(f"There are no sample films. {error}")
+        return {}
+
+
+def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
+    """What each change of `tblib.what_if.EXAMPLES`, alone, makes of the first sample film.
+
+    One row a change: change, as_is, changed, placebo (probabilities, calibrated where that is known), and moved and
+    placebo_moved (of the logit). No row where there is no sample.
+    """
+    rows = []
+    for name, content in list(samples.items())[:1]:
+        film = working_copy(open_film(content, name))
+        for change, changes in EXAMPLES.items():
+            found = predictor.what_if(film, changes)
+            shares = (found.as_is.best, found.edited.best, found.placebo.best)
+            moved = (found.edited.logit - found.as_is.logit, found.placebo.logit - found.as_is.logit)
+            rows.append((name, change, *shares, *moved))
+    columns = ["film", "change", "as_is", "changed", "placebo", "moved", "placebo_moved"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def describe(answer: Answer, predictor: Predictor) -> str:
     """The answer in a sentence."""
-    calibrated = "" if answer.calibrated is None else f", calibrated {100 * answer.calibrated:.1f} %"
+    of = predictor.trained.preparation["positive"]
+    calibrated = answer.score.calibrated
+    share = "" if calibrated is None else f"; calibrated probability of {of} {100 * calibrated:.1f} %"
     return (
-        f"{answer.verdict}: score {answer.probability:.3f} against the threshold {answer.threshold:.3f}{calibrated} "
-        f"(probability of {predictor.trained.preparation['positive']})."
+        f"The model calls it {answer.verdict}: score {answer.score.probability:.3f} against the threshold "
+        f"{answer.threshold:.3f}{share}."
     )
-
-
-def prediction_panel(run: Run, predictor: Predictor, samples: dict[str, bytes]) -> VBox:
-    """Widgets to upload a film or choose a sample, and see the film, the probability and the verdict.
-
-    Args:
-        run: where figures learn whether films are synthetic.
-        predictor: gives the answers.
-        samples: name shown -> bytes of the picture file.
-    """
-    import ipywidgets as widgets
-
-    from tblib.figures import show
-
-    upload = widgets.FileUpload(accept="image/*", multiple=False, description="Upload a film")
-    sample = widgets.Dropdown(options=["", *samples], description="or sample", value="")
-    point = widgets.Dropdown(options=[(POINTS[p], p) for p in predictor.thresholds], description="Threshold")
-    shown = widgets.Output()
-    chosen: dict[str, bytes] = {}
-
-    def answer(_: object = None) -> None:
-        """Show what the model says of the film in `chosen`, or why it says nothing."""
-        shown.clear_output(wait=True)
-        with shown:
-            for name, content in chosen.items():
-                try:
-                    given = predictor.answer(content, name, point.value)
-                except TblibError as error:
-                    print(error)
-                    continue
-                print(describe(given, predictor))
-                show(run, given.figure())
-
-    def choose(name: str, content: bytes) -> None:
-        """Take this film in place of the last one."""
-        chosen.clear()
-        chosen[name] = content
-        answer()
-
-    def uploaded(change: dict[str, tuple[dict[str, Any], ...]]) -> None:
-        """Take the uploaded film, and let go of the sample."""
-        for file in change["new"]:
-            sample.value = ""
-            choose(file["name"], bytes(file["content"]))
-
-    upload.observe(uploaded, names="value")
-    sample.observe(
-        lambda change: choose(change["new"], samples[change["new"]]) if change["new"] else None, names="value"
-    )
-    point.observe(answer, names="value")
-    note = widgets.HTML(f"<strong>{RESEARCH_USE}</strong>")
-    return widgets.VBox([note, widgets.HBox([upload, sample, point], layout={"flex_flow": "row wrap"}), shown])

@@ -64,8 +64,8 @@ def seen(grey: Pixels, size: int, remedy: str) -> Pixels:
     names = chosen(remedy)
     film = painted_out(grey) if "paint_out" in names else grey
     if "border_crop" in names:
-        film = _cropped(film, BORDER_CROP)
-    field = _field(film) if {"lung_crop", "lungs_only"}.intersection(names) else np.ones_like(film, bool)
+        film = cropped(film, BORDER_CROP)
+    field = lung_field(film) if {"lung_crop", "lungs_only"}.intersection(names) else np.ones_like(film, bool)
     if "lung_crop" in names:
         film, field = _cut(film, field)
     small, lungs = resized(film, size), resized(255 * field.astype(np.uint8), size) >= 128
@@ -145,12 +145,13 @@ def _anywhere(rng: np.random.Generator, side: int, heights: tuple[int, int], wid
     return Box(top, left, top + height, left + width)
 
 
-def _cropped(film: Pixels, share: float) -> Pixels:
+def cropped(film: Pixels, share: float) -> Pixels:
+    """The film, uint8 (H, W), without `share` of its side on each side."""
     rows, columns = (round(share * side) for side in film.shape)
     return film[rows : film.shape[0] - rows, columns : film.shape[1] - columns]
 
 
-def _field(film: Pixels) -> Mask:
+def lung_field(film: Pixels) -> Mask:
     """The film's estimated lung field; all of it where hardly any is found."""
     from tblib.lungs import lung_fields  # brings torch, which a plain preparation does not need
 

@@ -94,14 +94,21 @@ def _readable(path: Path) -> nbformat.NotebookNode:
     notebook.metadata.pop("widgets", None)
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        cell.outputs = [output for output in cell.get("outputs", []) if not _is_live(output)]
+        cell.outputs = [still for output in cell.get("outputs", []) if (still := _still(output))]
     return notebook
 
 
-def _is_live(output: nbformat.NotebookNode) -> bool:
+LIVE = "application/vnd.jupyter.widget-view+json"
+
+
+def _still(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """An output as a page shows it: no progress, and of a live widget the picture that it brings for pages, if any."""
     if output.output_type == "stream":
-        return bool(output.name == "stderr")
-    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+        return output if output.name != "stderr" else None
+    if output.get("data", {}).pop(LIVE, None) is None:
+        return output
+    output.data.pop("text/plain", None)
+    return output if output.data else None
 
 
 def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:

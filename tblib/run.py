@@ -79,7 +79,17 @@ STEPS = (
     Step(
         "prediction",
         "06_prediction.ipynb",
-        ("model.safetensors", "metrics.json", "predictions.csv", "catalogue.csv", "catalogue.json"),
+        (
+            "catalogue.csv",
+            "catalogue.json",
+            "images.npy",
+            "split.csv",
+            "preparation.json",
+            "model.safetensors",
+            "predictions.csv",
+            "metrics.json",
+            "shortcuts.json",
+        ),
         (),
     ),
 )

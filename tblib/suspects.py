@@ -28,6 +28,7 @@ from tblib.metrics import Floats
 from tblib.remedies import SPARE, seen
 
 SIDE = 512  # px: the side that lengths are meant at
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
 BLUR, JPEG = 1.6, 40  # sigma in px, and quality: what a light-box photograph does
 GAMMAS = np.exp(np.linspace(-1.2, 1.2, 49))  # tone curves that placebos of tone are chosen from
 
@@ -118,14 +119,15 @@ def _border(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
 
 def _tint(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
     """What is left of a light box's tint once the film is grey: fewer, and other, grey levels."""
-    tint = list(edits.TINTS.values())[int(rng.integers(len(edits.TINTS)))]
-    dark, bright = ((1 - dose) * end + dose * _luma(colour) for end, colour in zip((0, 1), tint, strict=True))
+    return tint_in_grey(film, list(edits.TINTS.values())[int(rng.integers(len(edits.TINTS)))], dose)
+
+
+def tint_in_grey(film: Pixels, tint: edits.Tint, dose: float = 1.0, weights: edits.Colour = LUMA) -> Edited:
+    """A grey film as it is after a light box of this tint and a conversion back to grey with these weights."""
+    ends = (float(np.dot(weights, colour)) for colour in tint)
+    dark, bright = ((1 - dose) * end + dose * level for end, level in zip((0, 1), ends, strict=True))
     levels = np.round(255 * (dark + (bright - dark) * np.arange(256) / 255)).astype(np.uint8)
     return Edited(levels[film], np.ones_like(film, bool))
-
-
-def _luma(colour: edits.Colour) -> float:
-    return float(np.dot((0.299, 0.587, 0.114), colour))
 
 
 def _equalised(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
@@ -148,10 +150,10 @@ def placebo_of(kind: str, film: Pixels, edited: Edited, rng: np.random.Generator
     if kind == "ghost":  # the same change, in the mirror: as much of it, of the same fineness, and in the wrong place
         change = edited.pixels.astype(np.int16) - film
         return Edited((film + change[:, ::-1]).clip(0, 255).astype(np.uint8), edited.own)
-    return _other_tone(film, edited, bool(rng.integers(2)))
+    return other_tone(film, edited, bool(rng.integers(2)))
 
 
-def _other_tone(film: Pixels, edited: Edited, brighter: bool) -> Edited:
+def other_tone(film: Pixels, edited: Edited, brighter: bool) -> Edited:
     """The gamma curve, up or down, that changes the film's levels by as much as the edit did (root mean square)."""
     counts, levels = np.bincount(film.ravel(), minlength=256), np.arange(256)
     wanted = np.sqrt(np.mean((edited.pixels.astype(np.float32) - film) ** 2))
@@ -184,7 +186,7 @@ def _untinted(film: Pixels, rng: np.random.Generator) -> tuple[Edited, Edited]:
     low, high = np.percentile(film, (0.1, 99.9))
     levels = (255 * (np.arange(256) - low) / max(high - low, 1)).clip(0, 255).round().astype(np.uint8)
     edited = Edited(levels[film], np.ones_like(film, bool))
-    return edited, _other_tone(film, edited, bool(rng.integers(2)))
+    return edited, other_tone(film, edited, bool(rng.integers(2)))
 
 
 # --- all of them ---------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def twin_pairs(thumbnails: Pixels, block: int = 2048) -> npt.NDArray[np.int64]:
     """
     count, side = thumbnails.shape[:2]
     fold = side // 16
-    coarse = _standardised(thumbnails.reshape(count, 16, fold, 16, fold).mean(axis=(2, 4)).reshape(count, -1))
+    coarse = standardised(thumbnails.reshape(count, 16, fold, 16, fold).mean(axis=(2, 4)).reshape(count, -1))
     found = [np.empty((0, 2), np.int64)]
     for start in range(0, count, block):
         rows, columns = np.nonzero(coarse[start : start + block] @ coarse.T >= PROPOSE)
@@ -48,7 +48,7 @@ def twin_groups(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
     return np.argsort(np.argsort(first))[group].astype(np.int64)
 
 
-def _standardised(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def standardised(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Float32 (N, D): each row with mean 0 and length 1, so that a dot product is a correlation.
 
     A blank film has no such row; it gets an even one, which goes with those of blank films and of no other.
@@ -59,5 +59,5 @@ def _standardised(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 
 def _correlation(a: Pixels, b: Pixels) -> float:
-    first, second = _standardised(np.stack([a.ravel(), b.ravel()]).astype(np.float64))
+    first, second = standardised(np.stack([a.ravel(), b.ravel()]).astype(np.float64))
     return float(first @ second)

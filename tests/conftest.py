@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -61,3 +62,18 @@ def films() -> Path:
     if not folder:
         pytest.skip("no real films: set TBLIB_FILMS to a folder that holds TB_database.zip")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's or any other Chromium on this machine."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium: install it (Debian: apt-get install chromium) for the tests in a browser")
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=path, args=quiet)
+        yield chromium
+        chromium.close()

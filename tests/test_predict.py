@@ -1,7 +1,5 @@
 """The same film, the same number, by whatever way; a broken file gets a sentence."""
 
-from datetime import UTC, datetime
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,19 +7,20 @@ from conftest import grey_film, png
 
 from tblib import RESEARCH_USE
 from tblib.__main__ import main
-from tblib.catalogue import catalogued_database
+from tblib.catalogue import MAX_FILE_BYTES, CatalogueError, catalogued_database
 from tblib.film import FilmError
 from tblib.model import CNN, save_model
 from tblib.predict import (
     PredictionError,
     describe,
+    examples,
     open_predictor,
     predict_files,
-    prediction_panel,
+    read_file,
+    sample_contents,
     sample_films,
 )
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+from tblib.what_if import EXAMPLES, NOTHING
 
 
 @pytest.fixture
@@ -69,7 +68,8 @@ def test_broken_files_get_a_sentence_and_the_others_an_answer(smoke, predictor, 
     assert "not a picture" in table["problem"][0]
     assert table["problem"][1] == ""
     assert 0 <= table["probability"][1] <= 1
-    assert table["problem"][2:].str.contains("cannot be read").all()
+    assert "cannot be read" in table["problem"][2]
+    assert "is no file" in table["problem"][3]
     assert main(["predict", "--model", str(smoke.path("model.safetensors")), str(paths[0])]) == 1
     assert "not a picture" in capsys.readouterr().out
 
@@ -85,8 +85,8 @@ def test_a_model_alone_has_the_operating_point_half_and_its_own_size(tmp_path):
     predictor = open_predictor(tmp_path / "m.safetensors")
     answer = predictor.answer(png(grey_film(1, side=200)), "a.png")
     assert answer.seen.shape == (48, 48)
-    assert answer.calibrated is None
-    assert answer.verdict == ("P" if answer.probability >= 0.5 else "N")
+    assert answer.score.calibrated is None
+    assert answer.verdict == ("P" if answer.score.probability >= 0.5 else "N")
     with pytest.raises(PredictionError, match="no operating point"):
         predictor.answer(png(grey_film(1)), "a.png", "sensitivity_90")
 
@@ -95,10 +95,10 @@ def test_the_operating_point_decides_the_verdict(predictor):
     film = png(grey_film(1))
     answers = {point: predictor.answer(film, "a.png", point) for point in predictor.thresholds}
     assert len(answers) == 3
-    assert len({answer.probability for answer in answers.values()}) == 1
+    assert len({answer.score.probability for answer in answers.values()}) == 1
     for point, answer in answers.items():
         assert answer.threshold == predictor.thresholds[point]
-        assert (answer.verdict == "Tuberculosis") == (answer.probability >= answer.threshold)
+        assert (answer.verdict == "Tuberculosis") == (answer.score.probability >= answer.threshold)
         assert f"{answer.threshold:.3f}" in describe(answer, predictor)
     with pytest.raises(FilmError):
         predictor.answer(b"", "a.png")
@@ -112,25 +112,81 @@ def test_samples_are_test_films_named_right_or_wrong(smoke):
     assert (right == (samples["model"] == "right")).all()
 
 
-def test_the_panel_answers_an_upload_a_sample_and_a_broken_file(smoke, predictor, monkeypatch, capsys):
-    shown = []
-    monkeypatch.setattr("tblib.figures.display_figure", lambda figure, synthetic: shown.append(synthetic))
-    panel = prediction_panel(smoke, predictor, {"sample.png": png(grey_film(2))})
-    note, controls, _ = panel.children
-    upload, sample, point = controls.children
-    assert RESEARCH_USE in note.value
-    sample.value = "sample.png"
-    assert shown == [True]
-    point.value = "sensitivity_90"
-    assert len(shown) == 2
+def test_samples_come_from_the_database_or_a_sentence_says_why_not(smoke, monkeypatch, capsys):
+    samples = sample_films(smoke)
+    contents = sample_contents(smoke, samples)
+    assert len(contents) == len(samples) >= 2
+    assert all(", called " in name for name in contents)
+    monkeypatch.setattr("tblib.predict.catalogued_database", _gone)
+    assert sample_contents(smoke, samples) == {}
+    assert "There are no sample films. The zip is gone." in capsys.readouterr().out
 
-    def put(name: str, content: bytes) -> str:
-        capsys.readouterr()
-        upload.value = ({"name": name, "content": memoryview(content), "type": "", "size": 1, "last_modified": NOW},)
-        return capsys.readouterr().out
 
-    probability = predictor.answer(png(grey_film(3)), "up.png").probability
-    assert f"{probability:.3f}" in put("up.png", png(grey_film(3)))
-    assert len(shown) == 3
-    assert "bad.png is not a picture" in put("bad.png", b"text")
-    assert len(shown) == 3
+def _gone(run):
+    raise CatalogueError("The zip is gone.")
+
+
+def test_the_command_line_warns_when_asked_to(smoke, predictor, tmp_path, capsys):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(grey_film(1)))
+    command = ["predict", "--model", str(smoke.path("model.safetensors")), str(path)]
+    assert main(command) == 0
+    assert "one channel" not in capsys.readouterr().out
+    assert main([*command, "--warnings"]) == 0
+    assert "one channel" in capsys.readouterr().out
+    assert "not like the training films" in predict_files(predictor, [path], warn=True)["warnings"][0]
+
+
+def test_what_if_nothing_is_changed_the_score_stays(predictor, test_films):
+    answer = predictor.answer(test_films[0][0].read_bytes(), "a.png")
+    found = predictor.what_if(answer.film, NOTHING)
+    assert found.as_is == found.edited == found.placebo
+    assert found.as_is.logit == pytest.approx(answer.score.logit, abs=1e-5)
+    for changes in EXAMPLES.values():
+        found = predictor.what_if(answer.film, changes)
+        assert found.as_is.logit == pytest.approx(answer.score.logit, abs=1e-5)
+        for film, score in zip(found.films, (found.edited, found.placebo), strict=True):
+            again = predictor.answer(png(film), "changed.png").score  # what is shown is what was scored
+            assert again.logit == pytest.approx(score.logit, abs=1e-4)
+
+
+def test_examples_are_one_row_a_change_of_the_first_sample(smoke, predictor):
+    contents = sample_contents(smoke, sample_films(smoke))
+    table = examples(predictor, contents)
+    assert list(table["change"]) == list(EXAMPLES)
+    assert set(table["film"]) == {next(iter(contents))}
+    assert np.isfinite(table[["as_is", "changed", "placebo", "moved", "placebo_moved"]]).all().all()
+    assert examples(predictor, {}).empty
+
+
+def test_a_map_is_shown_behind_both_gates_only(smoke, predictor, monkeypatch):
+    answer = predictor.answer(png(grey_film(1)), "a.png")
+    gates = {
+        "model": {"open": True, "correlation": 0.1, "limit": 0.7},
+        "film": {"open": True, "correlation": 0.2, "limit": 0.7},
+    }
+    monkeypatch.setattr("tblib.predict.gate", lambda *_, **__: gates["film"])
+    monkeypatch.setattr(type(smoke), "facts", lambda *_: {"saliency": {"gate": gates["model"]}})
+    shown = predictor.attribution(answer)
+    assert shown.found is not None
+    assert shown.found.shape == answer.seen.shape
+    assert shown.found.sum() == pytest.approx(1)
+    gates["film"] = {"open": False, "correlation": 0.91, "limit": 0.7}
+    assert predictor.attribution(answer).found is None
+    assert "on this film" in predictor.attribution(answer).sentence
+    assert "0.91" in predictor.attribution(answer).sentence
+    gates["model"] = {"open": False, "correlation": 0.82, "limit": 0.7}
+    assert "on test films" in predictor.attribution(answer).sentence
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    ("none.png", "cannot be read"),
+    ("", "is no file"),
+    ("a\0b.png", "cannot be read"),
+    ("large.png", "above the limit"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_read_is_a_sentence(name, reason, tmp_path):
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(FilmError, match=reason):
+        read_file(tmp_path / name if name else tmp_path)

@@ -1,7 +1,6 @@
 """The report: one page with numbers, headings, alt texts and no way out, here and in a real browser."""
 
 import re
-import shutil
 from itertools import pairwise
 
 import nbformat
@@ -9,6 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import SMOKE, grey_film, png, write_zip
 
+from tblib.predict import sample_films
 from tblib.report import chapter
 from tblib.run import STEPS, Run
 from tblib.workflow import read_parameters, run_study
@@ -56,6 +56,15 @@ def test_every_picture_has_an_alt_text_and_says_synthetic(page):
     for picture in pictures:
         assert picture["alt"].startswith("SYNTHETIC films.")
     assert "SYNTHETIC" in page.find(class_="banner").get_text()
+
+
+def test_a_sample_prediction_stands_in_place_of_the_live_panel(page, smoke):
+    chapter = page.find(id="prediction").find_parent("section")
+    told = [picture["alt"] for picture in chapter.find_all("img")]
+    first = sample_films(smoke).iloc[0]
+    assert any(f"score {first['probability']:.3f}" in alt for alt in told)
+    assert "widget" not in chapter.get_text().lower()
+    assert "PredictionPanel(" not in chapter.get_text()
 
 
 def test_the_numbers_at_the_top_are_those_of_the_run(page, smoke):
@@ -119,21 +128,6 @@ def test_a_chapter_has_its_own_anchors(tmp_path):
     assert (made.anchor, made.title) == ("eda", "Title")
     assert [title for _, title in made.sections] == ["Part", "Part"]
     assert len({anchor for anchor, _ in made.sections}) == 2
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Debian's or any other Chromium on this machine."""
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium: install it (Debian: apt-get install chromium) to open the report in a browser")
-    from playwright.sync_api import sync_playwright
-
-    quiet = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=quiet)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [1100, 390])

@@ -134,7 +134,7 @@ def test_a_step_is_done_again_when_its_files_or_its_inputs_changed(run, demo, ex
     with pytest.raises(StepError, match="its code, its inputs or its files have changed"):
         again(run, demo)
     again(run, demo, overwrite=True)
-    assert executed == ["preparation", "training", "evaluation", "shortcuts"]
+    assert executed == ["preparation", "training", "evaluation", "shortcuts", "prediction"]  # all that read it
 
 
 def test_a_missing_file_is_made_again(run, demo, executed):

@@ -4,6 +4,7 @@ Each step's plain way runs first: the project changes how this process keeps mem
 The number of films of each call is in its ``extra_info``, so that the table can print films a second.
 """
 
+import itertools
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from tblib.catalogue import Database
+from tblib.panel import prediction_panel
 from tblib.predict import open_predictor
 from tblib.prepare import prepare
 from tblib.report import build_report
@@ -142,6 +144,19 @@ def test_one_film_warm(benchmark, database, small):
     file = next(iter(database.labels))
     content = database.read(file)
     timed(benchmark, "one film, warm", 1, 20, lambda: predictor.answer(content, file))
+
+
+def test_a_change_in_the_panel(benchmark, database, small):
+    """Marker and white rectangle are on while the border's slider is moved; in the kernel, without the browser."""
+    file = next(iter(database.labels))
+    panel = prediction_panel(open_predictor(small.path("model.safetensors")), {file: database.read(file)})
+    panel.controls["marker"].value, panel.controls["rectangle"].value = "R", 0.3
+    widths = itertools.cycle([0.02, 0.04, 0.06])
+
+    def move() -> None:
+        panel.controls["border"].value = next(widths)
+
+    timed(benchmark, "a change in the panel", 1, 20, move)
 
 
 def test_one_film_cold(benchmark, database, small, tmp_path):

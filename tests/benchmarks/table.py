@@ -19,6 +19,7 @@ RATIOS = {  # project's test -> (what, the plain test, least ratio of films a se
 SECONDS = {  # test -> (what, most seconds)
     "test_one_film_cold": ("one film by the command line, cold", 3.0),
     "test_one_film_warm": ("one film, warm", 0.06),
+    "test_a_change_in_the_panel": ("one change in the panel, from control to number and pictures", 0.2),
     "test_importing_what_the_eda_needs": ("importing what 01_eda needs", 1.5),
     "test_the_report": ("building the report", 5.0),
     "test_the_whole_demo": ("all notebooks of the demo", 240.0),

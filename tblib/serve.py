@@ -1,0 +1,78 @@
+"""Serving: the notebooks in JupyterLab, or the prediction panel alone as a page of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+
+from tblib.run import Run, run_folder
+from tblib.workflow import NOTEBOOKS
+
+MESSAGE = 110 * 2**20  # bytes: an upload of 100 MB in one message; Jupyter's own limit drops 10 MiB without a word
+LARGE = {"websocket_max_message_size": MESSAGE}
+CLOSED = {  # a page with films on it asks nothing of the network; Voila's template would, for its icons
+    "headers": {"Content-Security-Policy": "default-src 'self' ws: wss: data: blob: 'unsafe-inline' 'unsafe-eval'"}
+}
+TAGS = ("parameters", "app")  # of the cells that the panel needs
+PANEL = "06_prediction.ipynb"
+NEEDED = ("model.safetensors", "metrics.json", "predictions.csv", "catalogue.json")
+
+
+def lab(folder: Path, arguments: Iterable[str]) -> int:
+    """Open JupyterLab on a folder of notebooks until it is stopped; `arguments` are its own."""
+    return _served(
+        [
+            "jupyterlab",
+            str(folder),
+            f"--ServerApp.tornado_settings={json.dumps(LARGE)}",
+            *arguments,
+        ]
+    )
+
+
+def app(name: str, arguments: Iterable[str]) -> int:
+    """Serve the prediction panel of a run through Voila until it is stopped; `arguments` are Voila's own.
+
+    Raises:
+        MissingInputError: the run has no evaluated model.
+    """
+    run = Run(run_folder(name))
+    for file in NEEDED:
+        run.need(file)
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / "Tuberculosis on one chest film.ipynb"
+        nbformat.write(panel_alone(run), page)
+        return _served(
+            [
+                "voila",
+                str(page),
+                f"--Voila.tornado_settings={json.dumps(LARGE | CLOSED)}",
+                *arguments,
+            ]
+        )
+
+
+def panel_alone(run: Run) -> nbformat.NotebookNode:
+    """The cells of the prediction notebook that are tagged ``app``, for one run."""
+    notebook = nbformat.read(NOTEBOOKS / PANEL, as_version=4)
+    tagged = {tag: [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])] for tag in TAGS}
+    title = nbformat.v4.new_markdown_cell("# What the model of a run says of one chest film, and why")
+    chosen = nbformat.v4.new_code_cell(f"run = {str(run.folder)!r}")
+    notebook.cells = [title, *tagged["parameters"], chosen, *tagged["app"]]
+    return notebook
+
+
+def _served(command: list[str]) -> int:
+    """Run a server, a module and its arguments, until it ends, or Ctrl-C, which reaches it, too, ends it."""
+    with subprocess.Popen([sys.executable, "-m", *command]) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.wait()
+            return 0

@@ -1,0 +1,91 @@
+"""Cautions: what is odd about a film is said, with how common it is and what the audit made of it."""
+
+import numpy as np
+import pytest
+from conftest import grey_film, png
+
+from tblib import edits
+from tblib.catalogue import catalogued_database
+from tblib.cautions import SUSPECT_OF, cautions, open_background
+from tblib.film import Film, open_film, resized
+from tblib.predict import open_predictor
+
+
+@pytest.fixture(scope="module")
+def background(smoke):
+    return open_background(smoke)
+
+
+@pytest.fixture(scope="module")
+def film(smoke) -> Film:
+    """A normal test film of the run."""
+    row = smoke.table("predictions.csv").query("part == 'test' and label == 'Normal'").iloc[0]
+    return open_film(catalogued_database(smoke).read(row["file"]), row["file"])
+
+
+def about(film: Film, background) -> set[str]:
+    seen = resized(film.grey, 64)
+    return {caution.about for caution in cautions(film, seen, background)}
+
+
+def test_what_was_put_on_a_film_is_named(film, background):
+    grey = film.grey
+    block = edits.Box(470, 20, 506, 200)
+    width = edits.Widths(16, 16, 16, 16)
+    changed = {
+        "white rectangle": Film("RGB", np.stack([edits.white_rectangle(grey, block).pixels] * 3, 2)),
+        "film border": Film("RGB", np.stack([edits.bordered(grey, width, (0.93, 0.88, 0.76)).pixels] * 3, 2)),
+        "L/R marker": Film(
+            "RGB", np.stack([edits.marked(grey, edits.Marker("L", "solid", 34), 20, 440).pixels] * 3, 2)
+        ),
+        "visible tint": Film("RGB", edits.tinted(grey, edits.TINTS["beige"]).pixels),
+        "one channel": Film("L", grey),
+    }
+    for cue, other in changed.items():
+        assert cue in about(other, background), cue
+
+
+def test_a_cue_is_told_with_its_share_in_each_class_and_the_audits_verdict(film, background):
+    told = {c.about: c.sentence for c in cautions(Film("L", film.grey), resized(film.grey, 64), background)}
+    shares = background.shares["one channel"]
+    for label, share in shares.items():
+        assert f"{100 * share:.1f} % of {label}" in told["one channel"]
+    assert f"verdict on this model: {background.verdicts[SUSPECT_OF['one channel']]}" in told["one channel"]
+    alone = {c.about: c.sentence for c in cautions(Film("L", film.grey), resized(film.grey, 64), None)}
+    assert alone["one channel"] == "One channel: found on this film."
+
+
+def test_what_is_no_upright_chest_film_is_strange(smoke, film, background):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    strange = {
+        "noise": noise,
+        "blank": np.full((300, 300), 90, np.uint8),
+        "blobs": grey_film(5, 300),
+        "upside down": film.grey[::-1].copy(),
+        "on its side": np.rot90(film.grey).copy(),
+        "negative": 255 - film.grey,
+    }
+    for name, pixels in strange.items():
+        assert "not like the training films" in about(Film("RGB", np.stack([pixels] * 3, 2)), background), name
+    images = np.load(smoke.path("images.npy"))
+    part = smoke.table("split.csv")["part"].to_numpy()
+    calm = [background.likeness(seen) >= background.limit for seen in images[part == "test"]]
+    assert np.mean(calm) > 0.9
+
+
+def test_a_very_small_film_is_told(background):
+    assert "very small" in about(Film("L", grey_film(1, 20)), background)
+    assert "very small" not in about(Film("L", grey_film(1, 200)), background)
+
+
+def test_without_an_audit_or_a_run_the_model_still_answers(smoke, tmp_path):
+    for file in ("model.safetensors", "metrics.json", "predictions.csv", "preparation.json", "split.csv",
+                 "catalogue.csv", "images.npy"):  # fmt: skip
+        (tmp_path / file).symlink_to(smoke.path(file))
+    predictor = open_predictor(tmp_path / "model.safetensors")
+    assert predictor.background is not None
+    assert predictor.background.verdicts == {}
+    answer = predictor.answer(png(grey_film(1)), "a.png")
+    assert "verdict" not in " ".join(caution.sentence for caution in predictor.cautions(answer))
+    (tmp_path / "images.npy").unlink()
+    assert open_predictor(tmp_path / "model.safetensors").background is None

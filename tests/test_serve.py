@@ -1,0 +1,248 @@
+"""The panel in a real browser: through JupyterLab and through Voila, as the start commands serve it."""
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from tblib import RESEARCH_USE, serve
+from tblib.__main__ import main
+from tblib.predict import open_predictor, sample_contents, sample_films
+from tblib.run import Run
+from tblib.workflow import NOTEBOOKS
+
+SOON, LATER = 20_000, 120_000  # ms
+MOVED = "value => document.querySelector('data.edited').getAttribute('value') !== value"
+
+
+@pytest.fixture(scope="module")
+def film(smoke, tmp_path_factory) -> Path:
+    """A test film of the run, as a file."""
+    path = tmp_path_factory.mktemp("films") / "film.png"
+    path.write_bytes(next(iter(sample_contents(smoke, sample_films(smoke)).values())))
+    return path
+
+
+@pytest.fixture(scope="module")
+def large(film) -> Path:
+    """The same film as a TIFF of more than 30 MB: above Jupyter's own limit of 10 for a message."""
+    path = film.parent / "large.tif"
+    deep = np.asarray(Image.open(film).convert("L").resize((4_000, 4_000))).astype(np.uint16) << 8
+    Image.fromarray(deep).save(path)
+    assert path.stat().st_size > 30e6
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def served(arguments: list[str], address: str, log: Path):
+    """Start ``python -m tblib …``, yield once the address answers, and stop it as Ctrl-C does."""
+    with log.open("wb") as out:
+        command = [sys.executable, "-m", "tblib", *arguments]
+        server = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        try:
+            _wait(server, address, log)
+            yield
+        finally:
+            os.killpg(server.pid, signal.SIGINT)
+            time.sleep(0.5)
+            os.killpg(server.pid, signal.SIGINT)  # JupyterLab asks for a second one
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def _wait(server: subprocess.Popen, address: str, log: Path) -> None:
+    for _ in range(600):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(f"{address}/static/favicon.ico", timeout=5)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def voila(smoke, tmp_path_factory):
+    port, log = free_port(), tmp_path_factory.mktemp("log") / "voila.txt"
+    address = f"http://127.0.0.1:{port}"
+    arguments = ["app", "--name", str(smoke.folder), "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    yield from ((address, log) for _ in served(arguments, address, log))
+
+
+@pytest.fixture(scope="module")
+def lab(smoke, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab")
+    notebook = nbformat.read(NOTEBOOKS / serve.PANEL, as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('run: str = "demo"', f'run: str = "{smoke.folder}"')
+    nbformat.write(notebook, folder / serve.PANEL)
+    port, log = free_port(), folder / "log.txt"
+    address = f"http://127.0.0.1:{port}"
+    own = [f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", "--no-browser"]
+    arguments = ["lab", "--folder", str(folder), *own, "--ServerApp.allow_root=True"]
+    yield from ((address, log) for _ in served(arguments, address, log))
+
+
+def opened(browser, address: str, width: int = 1100):
+    """A page that tells what it asked for and what it complained about."""
+    context = browser.new_context(viewport={"width": width, "height": 1000})
+    view = context.new_page()
+    view.set_default_timeout(SOON)
+    asked, faults = [], []
+    view.on("requestfinished", lambda request: asked.append(request.url))
+    view.on("pageerror", lambda error: faults.append(str(error)))
+    view.goto(address)
+    return view, asked, faults
+
+
+def probability(view) -> float:
+    return float(view.locator("data.probability").get_attribute("value"))
+
+
+def explore(view, predictor, film: Path, large: Path) -> None:
+    """What a person does: upload, read, move a slider; a large file, a wrong one, a too large one, several."""
+    upload = view.locator(".tblib-drop input")
+    upload.set_input_files(str(film))
+    view.get_by_role("heading", name="film.png").wait_for()
+    answer = predictor.answer(film.read_bytes(), "film.png")
+    assert probability(view) == pytest.approx(answer.score.probability, abs=1e-5)
+    view.get_by_text("random weights").wait_for()  # the map, or why there is none
+
+    before = view.locator("data.edited").get_attribute("value")
+    view.get_by_label("Film border").press("ArrowRight")
+    view.wait_for_function(MOVED, arg=before)
+    assert view.locator("data.as-is").get_attribute("value") == before
+    view.get_by_role("button", name="Undo all changes").click()
+    view.wait_for_function(f"value => !({MOVED})(value)", arg=before)
+
+    upload.set_input_files(str(large))
+    view.get_by_role("heading", name="large.tif").wait_for()
+    assert probability(view) == pytest.approx(
+        predictor.answer(large.read_bytes(), "large.tif").score.probability, abs=1e-5
+    )
+
+    (film.parent / "notes.png").write_text("text")
+    upload.set_input_files(str(film.parent / "notes.png"))
+    view.get_by_text("notes.png is not a picture that can be read").wait_for()
+    with (film.parent / "huge.png").open("wb") as file:
+        file.truncate(101 * 2**20)
+    upload.set_input_files(str(film.parent / "huge.png"))
+    view.get_by_text("huge.png has 101 MB, above the limit of 100 MB").wait_for()
+
+    upload.set_input_files([str(film.parent / "notes.png"), str(film), str(large)])
+    view.locator(".tblib-table tbody tr").nth(2).wait_for()
+    view.get_by_role("button", name="Show large.tif").click()
+    view.get_by_role("heading", name="large.tif").wait_for()
+    view.get_by_role("button", name="probability").click()
+    with view.expect_download() as told:
+        view.get_by_text("Download as CSV").click()
+    lines = Path(told.value.path()).read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["file", "notes.png", "film.png", "large.tif"]
+
+
+def nothing_sticks_out(view) -> None:
+    out = (
+        "[...document.querySelectorAll('.tblib-panel *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
+    )
+    beyond = view.evaluate(f"{out}.filter(e => !e.closest('.tblib-table')).map(e => e.className)")
+    assert beyond == []
+
+
+def each_control_has_a_name(view) -> None:
+    tree = view.locator(".tblib-panel").first.aria_snapshot()
+    for role in ("button", "slider", "combobox", "textbox", "checkbox", "img"):
+        controls = re.findall(rf"- {role}\b.*", tree)
+        assert controls, role
+        assert all(re.match(rf'- {role} "[^"]+"', control) for control in controls), role
+
+
+def test_voila_serves_the_panel_alone(browser, smoke: Run, voila, film, large):
+    address, log = voila
+    view, asked, faults = opened(browser, address)
+    view.locator("data.probability").wait_for(timeout=LATER)
+    explore(view, open_predictor(smoke.path("model.safetensors")), film, large)
+    each_control_has_a_name(view)
+    assert view.get_by_text(RESEARCH_USE).is_visible()
+    assert view.locator("pre").count() == 0  # neither code nor a traceback
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:", "ws:"))] == []
+    assert faults == []
+    assert "Traceback" not in log.read_text()
+    view.context.close()
+
+
+def test_the_panel_fits_on_a_phone_and_keeps_its_notice_in_sight(browser, voila):
+    view, _, faults = opened(browser, f"{voila[0]}?theme=dark", width=400)
+    view.locator("data.probability").wait_for(timeout=LATER)
+    view.get_by_text("random weights").wait_for()
+    nothing_sticks_out(view)
+    view.get_by_role("button", name="Undo all changes").scroll_into_view_if_needed()
+    box = view.get_by_text(RESEARCH_USE).bounding_box()
+    assert 0 <= box["y"] < 100
+    assert faults == []
+    view.context.close()
+
+
+def test_jupyterlab_runs_the_notebook_and_the_panel_lives(browser, smoke: Run, lab, film, large):
+    address, _ = lab
+    view, _, faults = opened(browser, f"{address}/lab/tree/{serve.PANEL}")
+    view.locator(".jp-Notebook").wait_for(timeout=LATER)
+    view.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=LATER)
+    view.get_by_role("menuitem", name="Run", exact=True).click()
+    view.get_by_text("Run All Cells", exact=True).click()
+    view.locator("data.probability").wait_for(timeout=LATER)
+    view.get_by_text("moves the logit most beyond its placebo").wait_for(timeout=LATER)  # the finding, further below
+    explore(view, open_predictor(smoke.path("model.safetensors")), film, large)
+    each_control_has_a_name(view)
+    assert "Traceback" not in view.locator(".jp-Notebook").inner_text()
+    assert faults == []
+    view.context.close()
+
+
+def test_the_app_has_the_cells_of_the_panel_and_no_others(smoke):
+    notebook = serve.panel_alone(smoke)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    assert code[1] == f"run = {str(smoke.folder)!r}"
+    assert "prediction_panel(" in code[-1]
+    assert not any("examples(predictor" in source for source in code)
+
+
+def test_an_app_without_an_evaluated_model_is_a_sentence(tmp_path, capsys):
+    assert main(["app", "--name", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith("Error: ")
+
+
+@pytest.mark.parametrize(("command", "server"), [(["lab"], "ServerApp"), (["app", "--name", "RUN"], "Voila")])
+def test_both_start_commands_raise_the_limit_of_a_message_and_pass_arguments_on(command, server, smoke, monkeypatch):
+    started: list[list[str]] = []
+
+    def start(line: list[str]) -> io.BytesIO:
+        started.append(line)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    main([part.replace("RUN", str(smoke.folder)) for part in command] + ["--port=1234"])
+    assert started[0][-1] == "--port=1234"
+    limit = next(part for part in started[0] if part.startswith(f"--{server}.tornado_settings="))
+    assert '"websocket_max_message_size": 115343360' in limit
