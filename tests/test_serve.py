@@ -121,8 +121,15 @@ def probability(view) -> float:
     return float(view.locator("data.probability").get_attribute("value"))
 
 
+def drop(view, name: str, content: bytes) -> None:
+    """Let a file fall on the drop zone."""
+    put = "d.items.add(new File([new Uint8Array(bytes)], name))"
+    made = f"([name, bytes]) => {{ const d = new DataTransfer(); {put}; return d; }}"
+    view.dispatch_event(".tblib-drop", "drop", {"dataTransfer": view.evaluate_handle(made, [name, list(content)])})
+
+
 def explore(view, predictor, film: Path, large: Path) -> None:
-    """What a person does: upload, read, move a slider; a large file, a wrong one, a too large one, several."""
+    """What a person does: upload, read, move a slider; a large file, a dropped, a wrong, a too large one, several."""
     upload = view.locator(".tblib-drop input")
     upload.set_input_files(str(film))
     view.get_by_role("heading", name="film.png").wait_for()
@@ -142,6 +149,10 @@ def explore(view, predictor, film: Path, large: Path) -> None:
     assert probability(view) == pytest.approx(
         predictor.answer(large.read_bytes(), "large.tif").score.probability, abs=1e-5
     )
+
+    drop(view, "dropped.png", film.read_bytes())
+    view.get_by_role("heading", name="dropped.png").wait_for()
+    assert probability(view) == pytest.approx(answer.score.probability, abs=1e-5)
 
     (film.parent / "notes.png").write_text("text")
     upload.set_input_files(str(film.parent / "notes.png"))
