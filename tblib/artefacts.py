@@ -170,7 +170,7 @@ FACT_COLUMNS = (
 def artefacts(film: Film, n_bytes: int) -> Artefacts:
     """Describe one film of any size; `n_bytes` is the size of its file."""
     grey = film.grey
-    small = _working_copy(grey)
+    small = shrunk(grey, Image.Resampling.BOX)
     border, rectangles, boxes, inside = _parts(small)
     scale = (grey.shape[0] / small.shape[0], grey.shape[1] / small.shape[1])
     return Artefacts(
@@ -330,13 +330,14 @@ def film_area(grey: Pixels) -> Mask:
     return _parts(grey)[3]
 
 
-def _working_copy(grey: Pixels) -> Pixels:
-    height, width = grey.shape
+def shrunk(pixels: Pixels, filtered: Image.Resampling) -> Pixels:
+    """A film, uint8 (H, W) or (H, W, 3), with its long side at most `WORK_SIDE`."""
+    height, width = pixels.shape[:2]
     shrink = WORK_SIDE / max(height, width)
     if shrink >= 1:
-        return grey
+        return pixels
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(pixels).resize(size, filtered))
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> Box:

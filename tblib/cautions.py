@@ -21,6 +21,7 @@ from tblib.twins import standardised
 
 COARSE = 16  # px a side of the thumbnails that films are compared by
 BLUR = 2.0  # px of such a thumbnail: what is left of a film without its blur is the outline of its parts
+READS = ("preparation.json", "split.csv", "images.npy", "predictions.csv", "catalogue.csv")  # of a run
 STRANGE = 0.01  # share of the validation films that are farther from all training films than the limit
 SUSPECT_OF = {  # cue of the catalogue -> suspect of the audit
     "one channel": ONE_CHANNEL,
@@ -96,8 +97,8 @@ def cautions(film: Film, seen: Pixels, background: Background | None) -> list[Ca
     """
     found: list[Caution] = []
     height, width = film.pixels.shape[:2]
-    if background and background.likeness(seen) < background.limit:
-        found.append(Caution("not like the training films", _strange(background, background.likeness(seen))))
+    if background and (likeness := background.likeness(seen)) < background.limit:
+        found.append(Caution("not like the training films", _strange(background, likeness)))
     if min(height, width) < len(seen):
         size = f"{width} × {height} pixels, fewer than the {len(seen)} × {len(seen)} that the model looks at"
         found.append(Caution("very small", f"The film has {size}: it was blown up."))

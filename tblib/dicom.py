@@ -37,6 +37,11 @@ class DicomError(TblibError):
     """A DICOM file without usable pixels; its text goes on behind the file's name."""
 
 
+def bit_depth(highest: float, least: int = 8) -> int:
+    """The least of `least`, 8, 10, 12, 14, 16 and 32 bits that hold this level."""
+    return next(bits for bits in (least, 8, 10, 12, 14, 16, 32) if highest < 2**bits)
+
+
 def is_dicom(content: bytes) -> bool:
     """Whether these are the bytes of a DICOM file."""
     return content[PREFIX_AT : PREFIX_AT + len(PREFIX)] == PREFIX
@@ -153,7 +158,7 @@ def _table(values: npt.NDArray[np.int64], first: int, last: int, data: Dataset) 
         shown = levels
         low, high = sorted(levels[[first, last]])
         if low >= 0:
-            low, high = 0.0, next(2.0**depth - 1 for depth in (min(bits, 8), 8, 10, 12, 14, 16, 32) if high < 2**depth)
+            low, high = 0.0, 2.0 ** bit_depth(high, min(bits, 8)) - 1
     grey = np.rint((shown - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
     return 255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey
 

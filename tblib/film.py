@@ -14,7 +14,7 @@ from imagecodecs import PngError, png_decode
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tblib import TblibError
-from tblib.dicom import DicomError, Pixels, dicom_pixels, is_dicom
+from tblib.dicom import DicomError, Pixels, bit_depth, dicom_pixels, is_dicom
 
 MAX_PIXELS = 64_000_000  # 8,000 x 8,000: a full-size digital film has about 20 million; decoding takes 1 GB at most
 SLAB = 4_000_000  # pixels that are converted at a time
@@ -200,5 +200,4 @@ def _eight_bits(deep: npt.NDArray[np.generic]) -> Pixels:
         scaled -= low
         scaled *= 255.0 / max(high - low, 1e-12)
         return np.round(scaled, out=scaled).astype(np.uint8)
-    depth = next(d for d in (8, 10, 12, 14, 16, 32) if high < 2**d)
-    return np.right_shift(deep, depth - 8).astype(np.uint8)
+    return np.right_shift(deep, bit_depth(high) - 8).astype(np.uint8)

@@ -120,6 +120,7 @@ class PredictionPanel(widgets.VBox):
     def __init__(self, predictor: Predictor, samples: dict[str, bytes], synthetic: bool, point: str) -> None:
         self.predictor, self.synthetic = predictor, synthetic
         self.cases: list[Case] = []
+        self.attribution: Attribution | None = None  # of the case that is shown
         self.drop = DropZone(self._uploaded)
         self.samples = [self._sample(name, content) for name, content in samples.items()]
         self.path = widgets.Text(
@@ -172,15 +173,19 @@ class PredictionPanel(widgets.VBox):
             control.observe(self._on_change, "value")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The live widget, and for pages without a kernel the first sample's answer as a picture."""
+        """The live widget, and for pages without a kernel the answer that it shows as a picture."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        first = next((case for case in self.cases if case.answer), None)
-        if first is None or first.answer is None:
+        if self.case is None or self.case.answer is None:
             return data, metadata
-        picture, alt = figures.picture(answer_figure(first.name, first.answer, self.predictor), self.synthetic)
+        picture, alt = figures.picture(self._still(self.case.name, self.case.answer), self.synthetic)
         data = data | {"image/png": base64.b64encode(picture).decode()}
         return data, metadata | {"image/png": {"alt": alt}}
+
+    def _still(self, name: str, answer: Answer) -> Figure:
+        found = self.attribution.found if self.attribution else None
+        place, sentence = _place(answer, self.predictor), describe(answer, self.predictor)
+        return figures.answer_figure(name, answer.film.pixels, answer.seen, found, place, sentence)
 
     # --- files come in ---------------------------------------------------------------------------
 
@@ -213,15 +218,13 @@ class PredictionPanel(widgets.VBox):
         cases = []
         for file in _pictures(path) if path.is_dir() else [path]:
             self.drop.status = f"Reading {file.name}"
-            try:
-                cases.append(self._case(file.name, read_file(file)))
-            except FilmError as error:
-                cases.append(Case(file.name, problem=str(error)))
+            cases.append(self._case(file.name, file))
         self.drop.status = ""
         self._list(cases)
 
-    def _case(self, name: str, content: bytes) -> Case:
+    def _case(self, name: str, given: bytes | Path) -> Case:
         try:
+            content = read_file(given) if isinstance(given, Path) else given
             answer = self.predictor.answer(content, name, self.point.value)
         except FilmError as error:
             return Case(name, problem=str(error))
@@ -251,7 +254,7 @@ class PredictionPanel(widgets.VBox):
         self.answer.value = self.outcome.value = ""
         self.what_if.layout.display = "flex" if case and case.answer else "none"
         if case and case.answer:
-            self.attribution: Attribution | None = None
+            self.attribution = None
             self._draw_answer()
             self._draw_outcome()
             self.attribution = self.predictor.attribution(case.answer)
@@ -362,12 +365,6 @@ def prediction_panel(
     """
     predictor.threshold(point)
     return PredictionPanel(predictor, samples, synthetic, point)
-
-
-def answer_figure(name: str, answer: Answer, predictor: Predictor) -> Figure:
-    """An answer to a file as one picture, for pages that are only read."""
-    found, place = predictor.attribution(answer).found, _place(answer, predictor)
-    return figures.answer_figure(name, answer.film.pixels, answer.seen, found, place, describe(answer, predictor))
 
 
 def _place(answer: Answer, predictor: Predictor) -> Place:

@@ -14,7 +14,7 @@ import torch
 
 from tblib import TblibError
 from tblib.catalogue import MAX_FILE_BYTES, CatalogueError, catalogued_database
-from tblib.cautions import Background, Caution, cautions, open_background
+from tblib.cautions import READS, Background, Caution, cautions, open_background
 from tblib.evaluate import Calibration
 from tblib.film import Film, FilmError, Pixels, open_film
 from tblib.metrics import Floats
@@ -26,7 +26,6 @@ from tblib.train import infer
 from tblib.what_if import EXAMPLES, Changed, Changes, changed, working_copy
 
 POINTS = {"0.5": "score 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
-NEEDED = ("images.npy", "split.csv", "catalogue.csv", "predictions.csv")  # of a run, for a film's background
 
 
 class PredictionError(TblibError):
@@ -219,7 +218,7 @@ def open_predictor(model: Path) -> Predictor:
         return Predictor(trained, {"0.5": 0.5}, None)
     metrics = run.facts("metrics.json")
     scaling = metrics["calibration"]
-    whole = all(run.path(file).is_file() for file in NEEDED)
+    whole = all(run.path(file).is_file() for file in READS)
     calibration = Calibration(scaling["shift"], scaling["temperature"], scaling["note"])
     return Predictor(trained, metrics["thresholds"], calibration, run if whole else None)
 

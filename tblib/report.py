@@ -17,6 +17,7 @@ from tblib import RESEARCH_USE, evidence
 from tblib.findings import headline, key_figures
 from tblib.run import STEPS, Run, replacing
 
+LIVE = "application/vnd.jupyter.widget-view+json"  # what a live widget is among a cell's outputs
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
 {% block input_group %}<details><summary>Code</summary>{{ super() }}</details>{% endblock %}
 {% block in_prompt %}{% endblock %}{% block empty_in_prompt %}{% endblock %}
@@ -96,9 +97,6 @@ def _readable(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         cell.outputs = [still for output in cell.get("outputs", []) if (still := _still(output))]
     return notebook
-
-
-LIVE = "application/vnd.jupyter.widget-view+json"
 
 
 def _still(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:

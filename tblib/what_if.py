@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tblib import edits
-from tblib.artefacts import WORK_SIDE
+from tblib.artefacts import shrunk
 from tblib.box import Box, Widths
 from tblib.edits import Edited
 from tblib.film import Film, Pixels
@@ -82,13 +82,8 @@ class Changed(NamedTuple):
 
 
 def working_copy(film: Film) -> Film:
-    """The film with its long side at most `WORK_SIDE`, on which changes are drawn at once."""
-    height, width = film.pixels.shape[:2]
-    shrink = max(height, width) / WORK_SIDE
-    if shrink <= 1:
-        return film
-    size = max(1, round(width / shrink)), max(1, round(height / shrink))
-    return Film(film.mode, np.asarray(Image.fromarray(film.pixels).resize(size, Image.Resampling.BILINEAR)))
+    """The film with its long side at most `tblib.artefacts.WORK_SIDE`, on which changes are drawn at once."""
+    return Film(film.mode, shrunk(film.pixels, Image.Resampling.BILINEAR))
 
 
 def changed(film: Film, changes: Changes) -> Changed:

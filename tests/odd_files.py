@@ -9,7 +9,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +30,21 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def claims(side: int) -> bytes:
-    """A whole PNG of side × side grey pixels, all black."""
+def raw_png(width: int, height: int, bits: int, colour: int, packed: bytes) -> bytes:
+    """A PNG of what its head says (bits a sample; colour 0 grey, 2 red-green-blue) with these rows, compressed."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def claims(side: int) -> bytes:
+    """A whole PNG of side × side grey pixels, all black."""
     packer, row = zlib.compressobj(1), b"\0" * (side + 1)
     packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    return raw_png(side, side, 8, 0, packed)
 
 
 def broken(film: Image.Image) -> Iterator[Odd]:
@@ -87,7 +92,7 @@ def odd(film: Image.Image) -> Iterator[Odd]:
     yield "float.tif", saved(Image.fromarray(grey.astype(np.float32)), "TIFF"), ANY
     yield "cmyk.jpg", saved(colour.convert("CMYK"), "JPEG"), ANY
     yield "cmyk.tif", saved(colour.convert("CMYK"), "TIFF"), SAME
-    yield "lab.tif", saved(colour.convert("LAB"), "TIFF") if hasattr(Image, "LAB") else png, SAME
+    yield "lab.tif", saved(colour.convert("LAB"), "TIFF"), ANY
     yield "ycbcr.tif", saved(colour.convert("YCbCr"), "TIFF"), ANY
     others = [film.transpose(Image.Transpose.ROTATE_180)]
     for kind in ("GIF", "PNG", "TIFF"):
@@ -138,8 +143,7 @@ def medical(film: Image.Image) -> Iterator[Odd]:
 def odd_files(film: Image.Image) -> Iterator[Odd]:
     """Name, bytes and what must come of it: SAME, ANY, or a part of the sentence."""
     for kind in (broken, odd, medical):
-        made: Callable[[Image.Image], Iterator[Odd]] = kind
-        yield from made(film)
+        yield from kind(film)
 
 
 def main(model: Path, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Files of every mode become grey pixels, and broken ones a sentence."""
 
 import io
-import struct
 import zlib
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from conftest import grey_film, png
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_files import raw_png
 from PIL import Image
 
 from tblib.catalogue import open_database
@@ -104,12 +104,7 @@ def test_broken_files_are_named_with_the_reason(content, reason):
 
 def bomb(side: int) -> bytes:
     """A small PNG that claims side × side pixels of one bit."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return raw_png(side, side, 1, 0, zlib.compress(b"\0" * 1000))
 
 
 def test_decompression_bomb_is_refused_before_it_is_decoded():
@@ -140,10 +135,7 @@ def filtered(pixels: np.ndarray) -> bytes:
         rows.append(bytes([number % 5]) + ((row - guess) % 256).astype(np.uint8).tobytes())
         above = row
     height, width = pixels.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b"")]
-    framed = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+    return raw_png(width, height, 8, 2 if pixels.ndim == 3 else 0, zlib.compress(b"".join(rows)))
 
 
 @pytest.mark.parametrize("shape", [(11, 7), (11, 7, 3)])
