@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import unicodedata
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath, dirname
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from tqdm import tqdm
 from tblib import TblibError
 from tblib.artefacts import artefacts, facts
 from tblib.box import boxes_text, widths_text
-from tblib.film import IMAGE_ENDINGS, FilmError, Pixels, open_film, resized
+from tblib.film import IMAGE_ENDINGS, Film, FilmError, Pixels, open_film, resized
 from tblib.phantom import PRESETS, demo_is_current, demo_name, read_preset, write_demo
 from tblib.run import ROOT, Run, write_json, write_table
 from tblib.twins import twin_groups, twin_pairs
@@ -28,6 +30,27 @@ KAGGLE_DATASET = "tawsifurrahman/tuberculosis-tb-chest-xray-dataset"
 MAX_FILE_BYTES = 500_000_000  # an image file above this is listed as unusable rather than read into memory
 THUMBNAIL = 64  # pixels a side at which twins are confirmed
 CHUNK = 32  # films a parallel task
+DEPTHS = (8, 10, 12, 14, 16)  # bits
+FEW = 20  # films of unknown depth below which each of them counts
+
+DEFAULTS = ("Normal", "Tuberculosis")  # what the classes are called where nobody says otherwise
+NEGATIVE = (  # the usual names of their folders, `_folded`
+    *("normal", "normals", "healthy", "control", "controls"),
+    *("negative", "tb-negative", "non-tb", "no-tb", "not-tb", "nontb"),
+)
+POSITIVE = ("tuberculosis", "tb", "positive", "tb-positive")
+NUMBERS = ("0", "1")  # and where folders have no names
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # parts that hold both classes
+ENDINGS = ("_0", "_1")  # of a film's name, as the National Library of Medicine gives them
+LUNGS = "lungs"  # a folder that may hold films as well as masks
+MANY = 10  # films from which a folder is no single patient's
+MOSTLY = 0.9  # of the pictures in `LUNGS`: if so many share a film's name, they are masks
+ASK = (
+    "Put the films of each class into a folder of their own, or name the class folders with "
+    "-p negative … -p positive …."
+)
+
+Folder = tuple[str, ...]  # its names from the top of the database on
 
 
 class CatalogueError(TblibError):
@@ -43,6 +66,8 @@ class Database:
         negative, positive: the class folders' names; `positive` is the disease.
         labels: path inside the database -> class name, sorted by path.
         others: the remaining files (metadata and the like), sorted.
+        bits: the least depth of its films of more than eight bits that do not tell their own; `build_catalogue` finds
+            it, and `catalogued_database` knows it.
     """
 
     path: Path
@@ -50,6 +75,7 @@ class Database:
     positive: str
     labels: dict[str, str]
     others: tuple[str, ...]
+    bits: int = 8
 
     @property
     def classes(self) -> tuple[str, str]:
@@ -64,15 +90,25 @@ class Database:
         """The bytes of one file, straight from the zip or the folder.
 
         Raises:
-            FilmError: it is above `MAX_FILE_BYTES`, or damaged or encrypted inside the zip.
+            FilmError: it is not there, above `MAX_FILE_BYTES`, or damaged or encrypted inside the zip.
         """
-        size = self._zip.getinfo(file).file_size if self._zip else (self.path / file).stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise FilmError(f"{file} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
         try:
+            size = self._zip.getinfo(file).file_size if self._zip else (self.path / file).stat().st_size
+            if size > MAX_FILE_BYTES:
+                raise FilmError(f"{file} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
             return self._zip.read(file) if self._zip else (self.path / file).read_bytes()
+        except (KeyError, FileNotFoundError) as error:
+            raise FilmError(f"{file} is not in {self.path.name} any more; put it back.") from error
         except (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError, EOFError) as error:
             raise FilmError(f"{file} cannot be read ({error}); copy or download the database again.") from error
+
+    def film(self, file: str) -> Film:
+        """One film, scaled as those of its database are.
+
+        Raises:
+            FilmError: it cannot be read, or is no usable picture.
+        """
+        return open_film(self.read(file), file, self.bits)
 
 
 @dataclass(frozen=True)
@@ -111,26 +147,23 @@ def data_path(data: str) -> Path:
     return path.absolute() if path.exists() else ROOT / path
 
 
-def open_database(path: Path, negative: str = "Normal", positive: str = "Tuberculosis") -> Database:
-    """List the films in a zip or folder; a film's class is the name of the nearest folder called after one.
+def open_database(path: Path, negative: str = DEFAULTS[0], positive: str = DEFAULTS[1]) -> Database:
+    """List the films in a zip or folder; a film's class is the one that the nearest folder with a class's name tells.
 
-    Where no folder is called so, names as the National Library of Medicine gives them tell the class: ``…_0`` is
-    negative, ``…_1`` positive; folders of masks are passed over.
+    Folders are called as `negative` and `positive` in any case; a class that is left at its default may also be called
+    by its usual names (`NEGATIVE`, `POSITIVE`, `NUMBERS`). Where no folder names any class, names as the National
+    Library of Medicine gives them tell it: ``…_0`` is negative, ``…_1`` positive. Masks are no films. Labels are
+    `negative` and `positive` as they are written here, however the folders are.
 
     Raises:
         CatalogueError: there is no such path, it is no zip or a truncated one, an entry climbs out
-            of the zip, or one of the two classes has no image.
+            of the zip, one of the two classes has no image, or it is not certain which class films are of.
     """
     if not path.exists():
         raise CatalogueError(f"There is no database at {path}. Give a zip or a folder, or see data/README.md.")
+    words = _words(negative, positive)
     files = files_of(path)
-    labels: dict[str, str] = {}
-    for file in files:
-        label = _label(file, negative, positive)
-        if label and file.lower().endswith(IMAGE_ENDINGS):
-            labels[file] = label
-    if not labels:
-        labels = _labels_in_names(files, negative, positive)
+    labels = _labels(path, files, words, (negative, positive))
     _require_classes(path, files, labels, negative, positive)
     return Database(path.absolute(), negative, positive, labels, tuple(f for f in files if f not in labels))
 
@@ -139,24 +172,27 @@ def build_catalogue(database: Database) -> Catalogue:
     """Decode every film once, in parallel, and tabulate what its file tells.
 
     The table has the columns file, label, problem (empty, or why the film is left out), mode, width,
-    height, bytes, sha256 (of the file), pixels_sha256, the columns of `tblib.artefacts.facts`, the
-    boxes as text, claimed_source (a URL from the database's xlsx) and twin_group.
+    height, bytes, sha256 (of the file), bits (by which it was scaled, `tblib.film.Film`), pixels_sha256, the columns
+    of `tblib.artefacts.facts`, the boxes as text, claimed_source (a URL from the database's xlsx) and twin_group.
+
+    How deep films of more than eight bits are hangs on all of them (`shared_depth`), so those that were
+    scaled by less than the database's depth are decoded once more.
 
     Raises:
         CatalogueError: no film of a class decodes.
     """
     files = list(database.labels)
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    jobs = (delayed(_describe_all)(database, chunk) for chunk in chunks)
-    done = Parallel(n_jobs=-1, return_as="generator")(jobs)
-    rows: list[dict[str, Any]] = []
-    thumbnails: list[Pixels | None] = []
-    for part in tqdm(done, total=len(chunks), desc="catalogue", unit=f"×{CHUNK} films"):
-        rows.extend(row for row, _ in part)
-        thumbnails.extend(thumbnail for _, thumbnail in part)
-    table = pd.DataFrame(rows)
-    table["twin_group"] = _twin_column(thumbnails)
+    found = _described(database, files)
+    depths = [(row.get("bits", 8), row.pop("guessed", False)) for row, _ in found]
+    database = replace(database, bits=shared_depth(depths))
+    again = [place for place, (bits, guessed) in enumerate(depths) if guessed and bits < database.bits]
+    for place, described in zip(again, _described(database, [files[place] for place in again]), strict=True):
+        described[0].pop("guessed")
+        found[place] = described
+    table = pd.DataFrame([row for row, _ in found])
+    table["twin_group"] = _twin_column([thumbnail for _, thumbnail in found])
     claims, notes = _claimed_sources(database)
+    notes += _note_on_depth(depths, database.bits)
     table["claimed_source"] = [claims.get(PurePosixPath(file).stem.lower(), "") for file in table["file"]]
     for name in database.classes:
         if not ((table["label"] == name) & (table["problem"] == "")).any():
@@ -181,10 +217,43 @@ def catalogued_database(run: Run) -> Database:
     path = Path(summary["path"])
     if not path.exists():
         raise CatalogueError(
-            f"The database of this run is no longer at {path}; put it back, or catalogue it where it is now: "
-            f"python -m tblib run --name {run.folder.name} --from eda --data …"
+            f"The database of this run is no longer at {path}; put it back, or make the run anew with the films where "
+            f"they are now: {run.command('--from', 'eda', '--overwrite', '--data')} …"
         )
-    return open_database(path, summary["negative"], summary["positive"])
+    found = open_database(path, summary["negative"], summary["positive"])
+    return replace(found, bits=summary.get("bits", 8))
+
+
+def shared_depth(films: Iterable[tuple[int, bool]]) -> int:
+    """The depth of a database's films that do not tell their own, in bits: the least that holds most of these films.
+
+    It holds all but a twentieth, so that one film with a burnt-in white does not turn all the others black, and of
+    fewer than 20 films all. Where those are fewer than 20, films that do tell their depth count with them.
+
+    Args:
+        films: `bits` and `guessed` of each film (`tblib.film.Film`) as opened without a least depth.
+    """
+    films = list(films)
+    guesses = [bits for bits, guessed in films if guessed]
+    if not guesses:
+        return 8
+    if len(guesses) < FEW:
+        guesses += [bits for bits, guessed in films if not guessed and bits > 8]
+    return next((depth for depth in DEPTHS if sum(bits > depth for bits in guesses) <= len(guesses) // FEW), DEPTHS[-1])
+
+
+def need_same_films(run: Run) -> None:
+    """See that the films that were prepared are those of the catalogue.
+
+    Raises:
+        CatalogueError: the catalogue was made anew, of other films.
+    """
+    prepared, catalogued = run.facts("preparation.json"), run.facts("catalogue.json")
+    if prepared.get("database", catalogued["digest"]) != catalogued["digest"]:
+        raise CatalogueError(
+            f"The films of the run {run.name} were catalogued anew ({catalogued['database']}) after they had been "
+            f"prepared, and are others. Prepare them again: {run.command('--from', 'preparation')}"
+        )
 
 
 def usable(table: pd.DataFrame) -> pd.DataFrame:
@@ -241,25 +310,168 @@ def _zip_files(path: Path) -> list[str]:
     return sorted(set(names))
 
 
-def _label(file: str, negative: str, positive: str) -> str:
-    """The class whose folder is nearest to the file, or empty text; hidden and macOS side files have none."""
+@lru_cache(maxsize=4096)
+def _folded(name: str) -> str:
+    """A folder's name as it is compared: without case, spaces and underscores as hyphens."""
+    return unicodedata.normalize("NFC", name).strip().casefold().replace(" ", "-").replace("_", "-")
+
+
+def _words(negative: str, positive: str) -> dict[str, str]:
+    """Name of a folder, `_folded` -> class; what was asked for outweighs what is usual."""
+    if _folded(negative) == _folded(positive):
+        raise CatalogueError(
+            f"Both classes are called {negative}, as case does not count; give them two names with "
+            "-p negative … -p positive …."
+        )
+    words: dict[str, str] = {}
+    for asked, default, usual in zip((negative, positive), DEFAULTS, (NEGATIVE, POSITIVE), strict=True):
+        if asked == default:
+            words |= dict.fromkeys(usual, asked)
+    return words | {_folded(negative): negative, _folded(positive): positive}
+
+
+def _labels(path: Path, files: Iterable[str], words: dict[str, str], classes: tuple[str, str]) -> dict[str, str]:
+    """File -> class of the films, by their folders or, where no folder names a class, by the endings of their names."""
+    pictures = [file for file in files if _is_picture(file)]
+    folders = _class_folders(pictures, words)
+    if not folders and classes == DEFAULTS:
+        folders = _numbered(pictures, classes)
+    nearest = {file: _nearest(file, folders) for file in pictures}
+    films = _films(nearest, folders)
+    if folders:
+        _require_certain(path, {file: nearest[file] for file in films if nearest[file]}, folders)
+        return {file: folders[nearest[file]] for file in films if nearest[file]}
+    usual = _class_folders(pictures, _words(*DEFAULTS))  # those that asked for other names may have erred
+    return {} if len(set(usual.values())) == 2 else _labels_in_names(path, films, classes)
+
+
+def _is_picture(file: str) -> bool:
+    """Whether a file may be a film by its name; hidden and macOS side files are not."""
     *folders, name = PurePosixPath(file).parts
-    if name.startswith(".") or "__MACOSX" in folders:
-        return ""
-    return next((folder for folder in reversed(folders) if folder in (negative, positive)), "")
+    return not name.startswith(".") and "__MACOSX" not in folders and name.lower().endswith(IMAGE_ENDINGS)
 
 
-def _labels_in_names(files: Iterable[str], negative: str, positive: str) -> dict[str, str]:
-    """File -> class of the pictures whose name ends in _0 or _1, where both are there; else nothing."""
-    labels = {}
-    for file in files:
-        path = PurePosixPath(file)
-        hidden = path.name.startswith(".") or any("mask" in folder.lower() for folder in path.parts[:-1])
-        if not hidden and "__MACOSX" not in path.parts and path.name.lower().endswith(IMAGE_ENDINGS):
-            for ending, label in (("_0", negative), ("_1", positive)):
-                if path.stem.endswith(ending):
-                    labels[file] = label
-    return labels if len(set(labels.values())) == 2 else {}
+def _above(file: str) -> Iterator[Folder]:
+    """The folders that a file lies in, the nearest first."""
+    folders = PurePosixPath(file).parts[:-1]
+    return (folders[:depth] for depth in range(len(folders), 0, -1))
+
+
+def _nearest(file: str, folders: dict[Folder, str]) -> Folder:
+    """Of the class folders the one nearest to the file, or ()."""
+    return next((folder for folder in _above(file) if folder in folders), ())
+
+
+def _class_folders(pictures: Iterable[str], words: dict[str, str]) -> dict[Folder, str]:
+    """Folder -> class that its name tells. One that holds folders of both classes is the whole database's."""
+    found = {
+        folder: words[_folded(folder[-1])]
+        for file in pictures
+        for folder in _above(file)
+        if _folded(folder[-1]) in words
+    }
+    held = _held(found)
+    return {folder: label for folder, label in found.items() if len(held[folder]) < 2}
+
+
+def _held(folders: dict[Folder, str]) -> dict[Folder, dict[str, Folder]]:
+    """Class folder -> classes of the class folders within it, each with one of these."""
+    held: dict[Folder, dict[str, Folder]] = {folder: {} for folder in folders}
+    for folder, label in folders.items():
+        for depth in range(1, len(folder)):
+            if folder[:depth] in folders:
+                held[folder[:depth]][label] = folder
+    return held
+
+
+def _numbered(pictures: Iterable[str], classes: tuple[str, str]) -> dict[Folder, str]:
+    """Folder -> class of the folders 0 and 1, where those are classes: side by side, and no other number beside them.
+
+    Patients and views of one patient are numbered, too. Where there are several such pairs, as two views of each
+    patient would be, they lie in parts of a split or hold many films each.
+    """
+    counts: dict[Folder, dict[str, int]] = {}  # folder -> number within it -> pictures
+    for file in pictures:
+        for folder in _above(file):
+            if folder[-1].isdecimal():
+                beside = counts.setdefault(folder[:-1], {})
+                beside[folder[-1]] = beside.get(folder[-1], 0) + 1
+    pairs = {above: beside for above, beside in counts.items() if not beside.keys().isdisjoint(NUMBERS)}
+    for above, beside in pairs.items():
+        may_repeat = sum(beside.values()) >= MANY or _folded("".join(above[-1:])) in SPLITS
+        if sorted(beside) != list(NUMBERS) or not (may_repeat or len(pairs) == 1):
+            return {}
+    return {(*above, number): label for above in pairs for number, label in zip(NUMBERS, classes, strict=True)}
+
+
+def _films(nearest: dict[str, Folder], folders: dict[Folder, str]) -> list[str]:
+    """The pictures that are no masks of others, sorted.
+
+    Masks lie in a folder with "mask" in its name, within a class's folder or where no folder names a class. In such
+    a folder above the classes' (which may mean films that have masks), and in `LUNGS`, they are known by their names:
+    films of the same class have the same ones. A folder that holds all pictures tells nothing.
+
+    Args:
+        nearest: of all pictures, each with its class folder or ().
+        folders: class folder -> class.
+    """
+    top = len(PurePosixPath(commonpath([dirname(file) for file in nearest] or [""])).parts)
+    films: list[str] = []
+    doubtful: dict[Folder, list[str]] = {}
+    for file, own in nearest.items():
+        inside = [folder for folder in _above(file) if len(folder) > top and folder != own]
+        masks = [folder for folder in inside if "mask" in folder[-1].lower()]
+        lungs = [folder for folder in inside if folder[-1].lower() == LUNGS]
+        if not (masks or lungs):
+            films.append(file)
+        elif not masks or len(masks[0]) < len(own):
+            doubtful.setdefault((masks or lungs)[0], []).append(file)
+    named = {(folders.get(nearest[file]), PurePosixPath(file).stem) for file in films}
+    for folder, members in doubtful.items():
+        shared = sum((folders.get(nearest[file]), PurePosixPath(file).stem) in named for file in members)
+        if shared < (MOSTLY * len(members) if folder[-1].lower() == LUNGS else 1):
+            films.extend(members)
+    return sorted(films)
+
+
+def _require_certain(path: Path, nearest: dict[str, Folder], folders: dict[Folder, str]) -> None:
+    """Refuse films in a class's folder that holds the other class's, unless they lie right in it."""
+    held = _held(folders)
+    for file, folder in nearest.items():
+        other = next((inner for label, inner in held[folder].items() if label != folders[folder]), None)
+        if other and PurePosixPath(file).parts[:-1] != folder:
+            raise CatalogueError(
+                f"{path.name} is not clear about {file}: its folder {'/'.join(folder)} names the class "
+                f"{folders[folder]} and holds films of the other class, too ({'/'.join(other)}). {ASK}"
+            )
+
+
+def _labels_in_names(path: Path, films: Iterable[str], classes: tuple[str, str]) -> dict[str, str]:
+    """File -> class of the films whose name ends in _0 or _1, where both are there; else nothing.
+
+    Raises:
+        CatalogueError: the endings number views of a patient, or something else than classes.
+    """
+    found = [(file, *_ending(file)) for file in films]
+    labels = dict(zip(ENDINGS, classes, strict=True))
+    if not labels.keys() <= {ending for _, _, ending in found}:
+        return {}
+    begun: dict[str, tuple[str, str]] = {}  # a name before its ending -> the first film called so, and its ending
+    for file, name, ending in found:
+        other, its_ending = begun.setdefault(name, (file, ending))
+        if ending and (its_ending != ending or ending not in labels):
+            raise CatalogueError(
+                f"{path.name} has no folder that names a class, and the figures at the end of its films' names look "
+                f"like numbers of views rather than classes ({' and '.join(sorted({other, file}))}). {ASK}"
+            )
+    return {file: labels[ending] for file, _, ending in found if ending}
+
+
+def _ending(file: str) -> tuple[str, str]:
+    """A film's name as far as its last figure, without case, and that figure with its underscore, or ""."""
+    stem = PurePosixPath(file).stem
+    numbered = stem[-2:-1] == "_" and stem[-1:].isdecimal()
+    return (stem[:-2].casefold(), stem[-2:]) if numbered else (f"{stem}/", "")
 
 
 def _require_classes(path: Path, files: Iterable[str], labels: dict[str, str], negative: str, positive: str) -> None:
@@ -268,11 +480,23 @@ def _require_classes(path: Path, files: Iterable[str], labels: dict[str, str], n
         return
     folders = sorted({folder for file in files for folder in PurePosixPath(file).parts[:-1]})
     inner = next((file for file in files if file.lower().endswith(".zip")), None)
+    ended = next((file for file in files if _is_picture(file) and _ending(file)[1] in ENDINGS), None)
     hint = f" It does hold {inner}: did you mean that?" if inner else ""
+    if ended and labels:
+        hint += f" Names that end in _0 or _1 ({ended}) are not taken for labels where a folder names a class."
     raise CatalogueError(
         f"{path.name} has no image in a folder called {' or '.join(missing)}; its folders are: "
-        f"{', '.join(folders[:8]) or 'none'}. Name the class folders with -p negative … -p positive ….{hint}"
+        f"{', '.join(folders[:8]) or 'none'}. {ASK}{hint}"
     )
+
+
+def _described(database: Database, files: list[str]) -> list[tuple[dict[str, Any], Pixels | None]]:
+    """What `_describe` says of each of the files, in parallel."""
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    jobs = (delayed(_describe_all)(database, chunk) for chunk in chunks)
+    done = Parallel(n_jobs=-1, return_as="generator")(jobs) if chunks else []
+    shown = tqdm(done, total=len(chunks), desc="catalogue", unit=f"×{CHUNK} films", disable=not chunks)
+    return [described for part in shown for described in part]
 
 
 def _describe_all(database: Database, files: list[str]) -> list[tuple[dict[str, Any], Pixels | None]]:
@@ -285,12 +509,12 @@ def _describe(database: Database, file: str) -> tuple[dict[str, Any], Pixels | N
     try:
         content = database.read(file)
         row |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        film = open_film(content, file)
+        film = open_film(content, file, database.bits)
     except FilmError as error:
         return row | {"problem": str(error)}, None
     height, width = film.pixels.shape[:2]
     found = artefacts(film, len(content))
-    row |= {"mode": film.mode, "width": width, "height": height}
+    row |= {"mode": film.mode, "width": width, "height": height, "bits": film.bits, "guessed": film.guessed}
     row["pixels_sha256"] = hashlib.sha256(f"{film.pixels.shape}".encode() + film.pixels.tobytes()).hexdigest()
     row |= facts(found)
     for name in ("white_rectangles", "black_boxes", "markers"):
@@ -323,6 +547,21 @@ def _claimed_sources(database: Database) -> tuple[dict[str, str], list[str]]:
     return claims, notes
 
 
+def _note_on_depth(depths: list[tuple[int, bool]], bits: int) -> list[str]:
+    """A sentence on films whose depth was guessed, if there are any."""
+    guesses = [guess for guess, guessed in depths if guessed]
+    if not guesses:
+        return []
+    told = (
+        f"Films in files of more than eight bits that do not tell their depth: {len(guesses)}. They were scaled as "
+        f"films of {bits} bits, the least depth that holds "
+    )
+    more = sum(guess > bits for guess in guesses)
+    if more:
+        return [f"{told}nearly all of them; {more} with brighter pixels were scaled by more, and come out darker."]
+    return [f"{told}all of them."]
+
+
 def _summary(database: Database, table: pd.DataFrame, notes: list[str]) -> dict[str, Any]:
     good = table[table["problem"] == ""]
     lines = "\n".join(f"{row.file} {row.sha256}" for row in table.itertuples())
@@ -333,6 +572,7 @@ def _summary(database: Database, table: pd.DataFrame, notes: list[str]) -> dict[
         "synthetic": any(PurePosixPath(file).name == "SYNTHETIC.json" for file in database.others),
         "negative": database.negative,
         "positive": database.positive,
+        "bits": database.bits,
         "films": {name: int((good["label"] == name).sum()) for name in database.classes},
         "left_out": table.loc[table["problem"] != "", ["file", "problem"]].to_dict("records"),
         "notes": notes,

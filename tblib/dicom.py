@@ -47,20 +47,23 @@ def is_dicom(content: bytes) -> bool:
     return content[PREFIX_AT : PREFIX_AT + len(PREFIX)] == PREFIX
 
 
-def dicom_pixels(content: bytes, most: int) -> tuple[str, Pixels]:
+def dicom_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Pixels, int, bool]:
     """Photometric interpretation and first frame of a DICOM file; white is 255 whatever it was in the file.
 
     Grey frames pass the modality transform (rescale or table), then the first window or table of values of interest,
     then the inversion of MONOCHROME1 (PS3.3, C.11.1, C.11.2, C.7.6.3.1.2). Where no window is given they are scaled
-    by the least bit depth that holds the largest one, as in other files; below zero, by their range. Only elements
-    in `TAGS` are decoded: nothing about a patient is.
+    by what the stored bits can hold; where those are all sixteen, which any depth is kept in, by the least bit depth
+    that holds the largest value, as in other files; below zero, by their range. Only elements in `TAGS` are decoded:
+    nothing about a patient is.
 
     Args:
         content: the file's bytes.
         most: pixels a frame may have.
+        least: bit depth by which values of sixteen stored bits are scaled at least.
 
     Returns:
-        The interpretation, and uint8 (H, W) for grey ones, uint8 (H, W, 3) red-green-blue for the others.
+        The interpretation; uint8 (H, W) for grey ones, uint8 (H, W, 3) red-green-blue for the others; and the bit depth
+        by which they were scaled, with whether it was guessed, as in `tblib.film.Film`.
 
     Raises:
         DicomError: no picture, too large, of a kind that is not read, damaged, or packed in a way that this machine
@@ -73,7 +76,7 @@ def dicom_pixels(content: bytes, most: int) -> tuple[str, Pixels]:
         try:
             data = _read(content)
             kind = _judged(data, most)
-            return kind, _frame(data, kind)
+            return kind, *_frame(data, kind, least)
         except DicomError:
             raise
         except Exception as error:  # pydicom and its decoders raise errors of every kind on damaged files
@@ -118,19 +121,20 @@ def _need_decoder(data: Dataset) -> None:
         )
 
 
-def _frame(data: Dataset, kind: str) -> Pixels:
+def _frame(data: Dataset, kind: str, least: int) -> tuple[Pixels, int, bool]:
     from pydicom.pixels import apply_color_lut, pixel_array
 
     stored = pixel_array(data, index=0)
     if kind in GREY:
-        return _grey(stored, data)
+        return _grey(stored, data, least)
     if kind == PALETTE:
         stored = apply_color_lut(stored, data)
-        return (stored >> 8 * (stored.dtype.itemsize - 1)).astype(np.uint8)
-    return (stored >> max(int(data.BitsStored) - 8, 0)).astype(np.uint8)
+        return (stored >> 8 * (stored.dtype.itemsize - 1)).astype(np.uint8), 8, False
+    bits = max(int(data.BitsStored), 8)
+    return (stored >> bits - 8).astype(np.uint8), bits, False
 
 
-def _grey(stored: npt.NDArray[Any], data: Dataset) -> Pixels:
+def _grey(stored: npt.NDArray[Any], data: Dataset, least_depth: int) -> tuple[Pixels, int, bool]:
     """Stored values (H, W) through a table that holds what becomes of each of them."""
     bits = int(data.BitsStored)
     if data.PixelRepresentation:
@@ -138,15 +142,19 @@ def _grey(stored: npt.NDArray[Any], data: Dataset) -> Pixels:
         places = (stored.astype(np.int32) - least).clip(0, 2**bits - 1)
     else:
         least, places = 0, stored & np.array(2**bits - 1, stored.dtype)  # bits above may hold an overlay
-    table = _table(np.arange(least, least + 2**bits), int(places.min()), int(places.max()), data)
-    return table[places]
+    values, ends = np.arange(least, least + 2**bits), (int(places.min()), int(places.max()))
+    table, depth, guessed = _table(values, *ends, data, least_depth)
+    return table[places], depth, guessed
 
 
-def _table(values: npt.NDArray[np.int64], first: int, last: int, data: Dataset) -> Pixels:
-    """Uint8 (n,): the grey level of each stored value, of which a frame has those at places `first` … `last`."""
+def _table(values: npt.NDArray[np.int64], first: int, last: int, data: Dataset, least: int) -> tuple[Pixels, int, bool]:
+    """Uint8 (n,): the grey level of each stored value, of which a frame has those at places `first` … `last`.
+
+    With it come the bit depth by which they were scaled, and whether it was guessed.
+    """
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    bits = int(data.BitsStored)
+    bits, depth, guessed = int(data.BitsStored), 8, False
     levels = np.asarray(apply_modality_lut(values, data), np.float64)
     if data.get("VOILUTSequence"):
         shown = apply_voi_lut(np.rint(levels).astype(np.int64), data)
@@ -157,10 +165,13 @@ def _table(values: npt.NDArray[np.int64], first: int, last: int, data: Dataset) 
     else:
         shown = levels
         low, high = sorted(levels[[first, last]])
-        if low >= 0:
-            low, high = 0.0, 2.0 ** bit_depth(high, min(bits, 8)) - 1
+        if low >= 0 and bits < MOST_BITS:
+            low, high, depth = 0.0, float(levels.max()), max(bits, 8)
+        elif low >= 0:
+            depth, guessed = bit_depth(high, least), True
+            low, high = 0.0, 2.0**depth - 1
     grey = np.rint((shown - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
-    return 255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey
+    return 255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey, depth, guessed
 
 
 def _said(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Zip or folder to table; bad databases are refused in a sentence, bad files are listed with their reason."""
 
+import hashlib
 import io
 import sys
 import zipfile
@@ -8,18 +9,27 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import grey_film, png, write_zip
+from dicom_files import dicom
+from hypothesis import given
+from hypothesis import strategies as st
+from odd_files import saved
+from PIL import Image
 from test_film import bomb
 
+from tblib import catalogue as catalogue_module
+from tblib import lungs, survey
 from tblib.catalogue import (
     CatalogueError,
+    _described,
     build_catalogue,
     catalogued_database,
     find_data,
     open_database,
     save_catalogue,
+    shared_depth,
     usable,
 )
-from tblib.run import Run
+from tblib.run import Run, write_json
 
 
 def entries(count: int = 3) -> dict[str, bytes]:
@@ -182,6 +192,164 @@ def test_class_folders_may_have_other_names_at_any_depth(tmp_path):
     assert database.labels == {"a/b/healthy/c/1.png": "healthy", "tb/2.png": "tb"}
 
 
+def labelled(tmp_path, files, *classes) -> dict[str, str]:
+    """File -> class of a zip of such files, whose pixels nobody looks at."""
+    return open_database(write_zip(tmp_path / "db.zip", dict.fromkeys(files, b"")), *classes).labels
+
+
+@pytest.mark.parametrize(("negative", "positive"), [
+    ("normal", "tb"), ("NORMAL", "TUBERCULOSIS"), ("Healthy", "Positive"), ("Non TB", "TB_positive"), ("no-TB", "tb"),
+    ("TB negative", "TB Positive"), ("Controls", "Tuberculosis"), ("not_tb", "TB"), ("NonTB", "tb"), ("0", "1"),
+    ("train/0", "train/1"), ("images/Normals", "images/TB"), ("Normal ", "Tuberculosis"),
+])  # fmt: skip
+def test_folders_name_classes_in_any_case_and_by_their_usual_names(tmp_path, negative, positive):
+    """Their films end in _0 and _1, as two views of each patient do."""
+    files = {f"db/{folder}/pat{i}_{view}.png": label for folder, label, patients in (
+        (negative, "Normal", range(3)), (positive, "Tuberculosis", range(3, 6))
+    ) for i in patients for view in (0, 1)}  # fmt: skip
+    assert labelled(tmp_path, files) == files
+
+
+def test_names_that_were_given_count_in_any_case_and_keep_their_class_from_other_names(tmp_path):
+    files = ["CLEAR/a.png", "Normal/b.png", "tb/c.png", "Tuberculosis/d.png"]
+    assert labelled(tmp_path, files, "clear", "TB") == {"CLEAR/a.png": "clear", "tb/c.png": "TB"}
+    found = labelled(tmp_path, files, "clear")  # the other class was left at its usual names
+    assert found == {"CLEAR/a.png": "clear", "tb/c.png": "Tuberculosis", "Tuberculosis/d.png": "Tuberculosis"}
+    assert labelled(tmp_path, ["healthy/a.png", "normal/b.png"], "Normal", "Healthy") == {
+        "healthy/a.png": "Healthy",
+        "normal/b.png": "Normal",
+    }
+    assert labelled(tmp_path, ["0/a.png", "1/b.png", "2/c.png"], "0", "1") == {"0/a.png": "0", "1/b.png": "1"}
+
+
+@pytest.mark.parametrize("classes", [("Normal", "normal"), ("non tb", "NON_TB"), ("Normal", "Normal")])
+def test_classes_called_alike_are_refused(tmp_path, classes):
+    with pytest.raises(CatalogueError, match="Both classes are called"):
+        labelled(tmp_path, ["Normal/a.png", "Tuberculosis/b.png"], *classes)
+
+
+@given(
+    st.sampled_from(["normal", "TB", "x", "Healthy", "images"]),
+    st.sampled_from(["", "view_0", "film_1", "0", "1", "2024"]),
+    st.sampled_from(
+        [("Normal", "Normal"), ("tb", "Tuberculosis"), ("CONTROL", "Normal"), ("Positive", "Tuberculosis")]
+    ),
+)
+def test_the_nearest_class_folder_wins_whatever_lies_about_it(tmp_path_factory, above, below, nearest):
+    folder, label = nearest
+    files = {f"{above}/{folder}/{below}/a_1.png": label, f"{above}/normal/b_1.png": "Normal"}
+    files |= {f"{above}/tuberculosis/c_0.png": "Tuberculosis", f"{above}/normal/{below}/d_0.png": "Normal"}
+    found = labelled(tmp_path_factory.mktemp("nearest"), {file.replace("//", "/") for file in files})
+    assert found == {file.replace("//", "/"): label for file, label in files.items()}
+
+
+@pytest.mark.parametrize("files", [
+    ["train/0/a.png", "train/1/b.png", "test/0/c.png", "test/1/d.png"],
+    [f"site{site}/{label}/{i}.png" for site in "AB" for label in (0, 1) for i in range(5)],
+    ["0/2023/a.png", "1/2024/b.png"],
+    ["0/a.png", "1/b.png", "masks/a.png", "masks/b.png"],
+])  # fmt: skip
+def test_folders_called_0_and_1_may_be_classes(tmp_path, files):
+    films = [file for file in files if "masks" not in file]
+    expected = {file: ("Tuberculosis" if "1" in file.split("/")[:-1] else "Normal") for file in films}
+    assert labelled(tmp_path, files) == expected
+
+
+@pytest.mark.parametrize("files", [
+    ["0/a.png", "1/b.png", "2/c.png"],  # patients
+    [f"{patient}/film.png" for patient in range(12)],
+    [f"pat{patient}/{view}/film.png" for patient in range(20) for view in (0, 1)],  # views
+    ["0/a.png", "1/b.png", "train/0/c.png", "train/1/d.png"],
+    ["train/0/a.png", "test/1/b.png"],
+    ["0/a.png", "0/b.png"],
+])  # fmt: skip
+def test_folders_of_numbered_patients_or_views_are_no_classes(tmp_path, files):
+    with pytest.raises(CatalogueError, match=r"-p negative … -p positive …"):
+        labelled(tmp_path, files)
+
+
+def test_numbers_within_folders_that_have_names_are_no_classes(tmp_path):
+    files = {"normal/0/a.png": "Normal", "normal/1/b.png": "Normal", "tb/0/c.png": "Tuberculosis"}
+    assert labelled(tmp_path, files) == files
+
+
+def test_names_tell_the_class_where_no_folder_does(tmp_path):
+    files = {f"CXR_png/CHNCXR_{i:04}_{i % 2}.png": ("Normal", "Tuberculosis")[i % 2] for i in range(8)}
+    masks = [file.replace("CXR_png", "mask").replace(".png", "_mask.png") for file in files]
+    masks += [f"ManualMask/{side}Mask/{file.split('/')[1]}" for file in files for side in ("left", "right")]
+    assert labelled(tmp_path, [*files, *masks, "CXR_png/readme.png"]) == files
+    assert set(labelled(tmp_path, files, "clear", "sick").values()) == {"clear", "sick"}
+
+
+@pytest.mark.parametrize(("files", "sentence"), [
+    (["pat3_0.png", "pat3_1.png", "pat4_0.png", "pat5_1.png"], "numbers of views.*pat3_0.png and .*pat3_1.png"),
+    (["a/PAT3_0.png", "b/pat3_1.png"], "numbers of views"),
+    (["pat3/view_0.png", "pat3/view_1.png"], "numbers of views"),
+    (["a_0.png", "b_1.png", "c_2.png"], "numbers of views.*c_2.png"),
+    (["tb/a_0.png", "tb/b_1.png"], "no image in a folder called Normal;.*tb.*a_0.png"),
+    (["Tuberculosus/a_0.png", "Normal/b_1.png"], "no image in a folder called Tuberculosis;.*Tuberculosus.*b_1.png"),
+    (["db/tb/abnormal/a.png", "db/tb/normal/b.png"], "not clear about db/tb/abnormal/a.png"),
+    (["a_0.png", "b_0.png"], "no image in a folder called Normal or Tuberculosis"),
+])  # fmt: skip
+def test_where_it_is_not_certain_what_tells_the_class_a_sentence_asks(tmp_path, files, sentence):
+    with pytest.raises(CatalogueError, match=sentence) as error:
+        labelled(tmp_path, files)
+    assert "-p negative … -p positive …" in str(error.value)
+
+
+def test_names_are_no_labels_where_the_classes_were_misspelt(tmp_path):
+    with pytest.raises(CatalogueError, match=r"called normals or sick; its folders are: normal, tb"):
+        labelled(tmp_path, ["normal/a_0.png", "normal/b_1.png", "tb/c_0.png", "tb/d_1.png"], "normals", "sick")
+
+
+def test_a_folder_that_holds_both_classes_names_none(tmp_path):
+    files = {"TB/train/Normal/a.png": "Normal", "TB/train/tb/b.png": "Tuberculosis"}
+    assert labelled(tmp_path, [*files, "TB/logo.png", "TB/unsorted/c.png"]) == files
+    files = {"Normal/Tuberculosis/a.png": "Tuberculosis", "Normal/b.png": "Normal"}
+    assert labelled(tmp_path, files) == files
+
+
+@pytest.mark.parametrize("masks", [
+    "{}/masks/{}", "{}/Mask/{}", "{}/lung_masks/left/{}", "masks/{}/{}", "{}/lungs/{}", "lungs/{}/{}",
+])  # fmt: skip
+@pytest.mark.parametrize("films", ["{}/images/{}", "{}/{}"])
+@pytest.mark.parametrize("top", ["", "films with masks/"])
+def test_masks_are_no_films_and_are_found(tmp_path, top, films, masks):
+    """Both classes count their films alike, and a mask is as bright as its film's number says."""
+    places = [(label, i) for label in ("Normal", "Tuberculosis") for i in range(3)]
+    files = {top + films.format(label, f"{i}.png"): label for label, i in places}
+    brought = {
+        top + masks.format(label, f"{i}.png"): png(np.full((32, 32), 255 * (place % 2), np.uint8))
+        for place, (label, i) in enumerate(places)
+    }
+    database = open_database(write_zip(tmp_path / "db.zip", dict.fromkeys(files, b"") | brought))
+    assert database.labels == files
+    assert set(database.others) == set(brought)
+    order = [top + films.format(label, f"{i}.png") for label, i in places]
+    found = lungs.known_fields(database, order, 32)
+    if "left" not in masks:
+        assert found.mean(axis=(1, 2)).tolist() == [0, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("files", [
+    {"Normal/1.png": "Normal", "Tuberculosis/lungs/1.png": "Tuberculosis", "Tuberculosis/spine/2.png": "Tuberculosis"},
+    {"lungs/Normal/1.png": "Normal", "lungs/Tuberculosis/1.png": "Tuberculosis"},
+    {"TB with masks/Normal/1.png": "Normal", "TB with masks/Tuberculosis/1.png": "Tuberculosis", "logo.png": None},
+    {"unmasked/Normal/1.png": "Normal", "masked/Tuberculosis/1.png": "Tuberculosis"},
+])  # fmt: skip
+def test_folders_that_only_sound_like_masks_hold_films(tmp_path, files):
+    assert labelled(tmp_path, files) == {file: label for file, label in files.items() if label}
+
+
+def test_the_films_that_are_at_hand_keep_their_labels(films, demo):
+    counts = {"TB_database.zip": [680, 258], "montgomery.zip": [80, 58], "shenzhen_half.zip": [137, 146]}
+    for file, expected in counts.items():
+        if (films / file).exists():
+            labels = list(open_database(films / file).labels.values())
+            assert [labels.count("Normal"), labels.count("Tuberculosis")] == expected
+    assert all(f"/{label}/" in file for file, label in open_database(demo).labels.items())
+
+
 def test_claimed_sources_come_from_the_xlsx_and_an_unreadable_one_is_noted(tmp_path):
     sheet = io.BytesIO()
     pd.DataFrame({"FILE NAME": ["NORMAL-1"], "URL": ["https://example.org/a"]}).to_excel(sheet, index=False)
@@ -221,6 +389,109 @@ def test_kaggle_without_its_package_or_without_network_says_what_to_do_by_hand(m
     monkeypatch.setitem(sys.modules, "kagglehub", Hub)
     with pytest.raises(CatalogueError, match=r"no route.*by hand"):
         find_data("kaggle", 0, 0)
+
+
+def twelve_bits(seed: int, times: int = 1) -> np.ndarray:
+    """A film of 12 bits, uint16 (64, 64), made so many times darker."""
+    return (np.clip(grey_film(seed), 1, 254).astype(np.uint16) * 16 + seed % 16) // times
+
+
+def deep_entries(count: int, dark: int = 0, suffix: str = "png") -> dict[str, bytes]:
+    """`count` 12-bit films of each class; of the negative one the first `dark` stay below 1,024 and below 256."""
+    films = {}
+    for i in range(count):
+        values = twelve_bits(i, (1, 8, 20)[1 + i % 2 if i < dark else 0])
+        films[f"Normal/n{i}.{suffix}"] = values
+        films[f"Tuberculosis/t{i}.{suffix}"] = twelve_bits(100 + i)
+    return {name: saved(Image.fromarray(values), suffix.upper()) for name, values in films.items()}
+
+
+@pytest.mark.parametrize("count", [4, 15])
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_a_dark_film_is_scaled_like_its_neighbours(tmp_path, count, suffix):
+    films = deep_entries(count, dark=2, suffix=suffix)
+    catalogue = build_catalogue(open_database(write_zip(tmp_path / "a.zip", films)))
+    save_catalogue(Run(tmp_path), catalogue)
+    database = catalogued_database(Run(tmp_path))
+    assert catalogue.summary["bits"] == database.bits == 12
+    assert (catalogue.table["bits"] == 12).all()
+    assert "guessed" not in catalogue.table
+    rows = catalogue.table.set_index("file")
+    for seed, times in ((0, 8), (1, 20), (2, 1)):
+        grey = (twelve_bits(seed, times) >> 4).astype(np.uint8)
+        file = f"Normal/n{seed}.{suffix}"
+        np.testing.assert_array_equal(database.film(file).grey, grey)
+        digest = hashlib.sha256(f"{grey.shape}".encode() + grey.tobytes()).hexdigest()
+        assert rows.loc[file, "pixels_sha256"] == digest
+    assert catalogue.summary["notes"] == [
+        f"Films in files of more than eight bits that do not tell their depth: {2 * count}. They were scaled as films "
+        "of 12 bits, the least depth that holds all of them."
+    ]
+
+
+def test_one_film_with_a_burnt_in_white_does_not_turn_the_others_black(tmp_path):
+    films = deep_entries(15, dark=1)
+    burnt = twelve_bits(99)
+    burnt[0, 0] = 65535
+    catalogue = build_catalogue(open_database(write_zip(tmp_path / "a.zip", films | {"Normal/z.png": png(burnt)})))
+    assert catalogue.summary["bits"] == 12
+    bits = catalogue.table.set_index("file")["bits"]
+    assert bits["Normal/z.png"] == 16
+    assert (bits.drop("Normal/z.png") == 12).all()
+    assert "nearly all of them; 1 with brighter pixels" in catalogue.summary["notes"][0]
+
+
+def test_of_few_deep_films_the_brightest_counts_and_films_of_8_bits_do_not(tmp_path):
+    films = entries(20) | {"x/Normal/a.png": png(twelve_bits(1, 20)), "x/Normal/b.png": png(twelve_bits(2, 8))}
+    catalogue = build_catalogue(open_database(write_zip(tmp_path / "a.zip", films)))
+    bits = catalogue.table.set_index("file")["bits"]
+    assert catalogue.summary["bits"] == 10
+    assert (bits[["x/Normal/a.png", "x/Normal/b.png"]] == 10).all()
+    assert bits.value_counts().to_dict() == {8: 40, 10: 2}
+
+
+def test_one_deep_film_goes_by_those_that_tell_their_depth(tmp_path):
+    films = {f"{label}/{i}.dcm": dicom(twelve_bits(i, 9), BitsStored=12, HighBit=11)
+             for label in ("Normal", "Tuberculosis") for i in range(2)}  # fmt: skip
+    films |= {"Normal/a.png": png(twelve_bits(5, 9)), "Normal/b.png": png(grey_film(1))}
+    catalogue = build_catalogue(open_database(write_zip(tmp_path / "a.zip", films)))
+    assert catalogue.summary["bits"] == 12
+    assert catalogue.table.set_index("file")["bits"].drop("Normal/b.png").eq(12).all()
+    del films["Normal/a.png"]
+    summary = build_catalogue(open_database(write_zip(tmp_path / "b.zip", films))).summary
+    assert (summary["bits"], summary["notes"]) == (8, [])
+
+
+def test_films_of_a_database_that_was_not_catalogued_are_shown_alike(tmp_path):
+    database = open_database(write_zip(tmp_path / "a.zip", deep_entries(4, dark=2)))
+    shown = {item.row["file"]: item.film for item in survey.pick(database, survey.listed(database), 4, 0)}
+    for seed, times in ((0, 8), (1, 20), (2, 1)):
+        np.testing.assert_array_equal(shown[f"Normal/n{seed}.png"].grey, twelve_bits(seed, times) >> 4)
+
+
+@pytest.mark.parametrize(("depths", "expected"), [
+    ([], 8), ([(8, False)] * 30, 8), ([(8, True)] * 30, 8), ([(10, True), (12, True)], 12), ([(16, False)], 8),
+    ([(12, True)] * 19 + [(16, True)], 12), ([(12, True)] * 18 + [(16, True)], 16),
+    ([(12, True)] * 38 + [(16, True)] * 2, 12), ([(12, True)] * 38 + [(16, True)] * 3, 16), ([(32, True)], 16),
+    ([(10, True)] + [(14, False)] * 30, 14), ([(10, True)] * 20 + [(14, False)] * 30, 10),
+])  # fmt: skip
+def test_the_depth_of_a_database_holds_all_but_a_twentieth(depths, expected):
+    assert shared_depth(depths) == expected
+
+
+def test_films_of_8_bits_are_read_once(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(catalogue_module, "_described", lambda *given: asked.append(given[1]) or _described(*given))
+    build_catalogue(open_database(write_zip(tmp_path / "a.zip", entries())))
+    assert [len(files) for files in asked] == [6, 0]
+
+
+def test_a_catalogue_without_a_depth_is_of_8_bits(tmp_path):
+    path, run = write_zip(tmp_path / "a.zip", entries()), Run(tmp_path)
+    summary = build_catalogue(open_database(path)).summary
+    del summary["bits"]
+    write_json(run.path("catalogue.json"), summary)
+    assert catalogued_database(run).bits == 8
 
 
 def test_nothing_is_unpacked(tmp_path):

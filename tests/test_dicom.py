@@ -58,6 +58,23 @@ def test_stored_values_become_grey_levels_as_the_standard_says(stored, elements,
     np.testing.assert_allclose(open_film(content, "a.dcm").grey[0].astype(int), grey, atol=1)
 
 
+TWELVE = {"BitsStored": 12, "HighBit": 11}
+
+
+@pytest.mark.parametrize(("elements", "depth", "least", "grey"), [
+    (TWELVE, 12, 8, [0, 6, 56]),  # what is stored tells the depth, not the brightest pixel
+    (TWELVE, 12, 14, [0, 6, 56]),
+    (TWELVE | {"RescaleSlope": 2, "RescaleIntercept": 0}, 12, 8, [0, 6, 56]),  # and all is twice as much
+    (TWELVE | {"WindowCenter": 512, "WindowWidth": 1024}, 8, 14, [0, 25, 224]),
+    ({}, 10, 8, [0, 25, 224]),  # sixteen bits hold any depth
+    ({}, 12, 12, [0, 6, 56]),
+])  # fmt: skip
+def test_films_without_a_window_are_as_deep_as_their_stored_bits(elements, depth, least, grey):
+    film = open_film(dicom(np.array([[0, 100, 900]], np.uint16), **elements), "a.dcm", least)
+    np.testing.assert_allclose(film.grey[0].astype(int), grey, atol=1)
+    assert (film.bits, film.guessed) == (depth, not elements)
+
+
 def test_signed_values_without_a_window_take_their_own_range():
     content = dicom(np.array([[-1000, 0, 1000]], np.int16))
     np.testing.assert_array_equal(open_film(content, "a.dcm").grey, [[0, 128, 255]])

@@ -1,8 +1,10 @@
 """Files of every mode become grey pixels, and broken ones a sentence."""
 
 import io
+import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from conftest import grey_film, png
@@ -61,6 +63,77 @@ def test_deep_files_are_scaled_by_their_bit_depth_not_clipped(levels, expected):
     film = open_film(png(np.array([levels], np.uint16)), "a.png")
     assert film.mode == "I;16"
     np.testing.assert_array_equal(film.grey, [expected])
+
+
+DARK = np.array([[0, 100, 255, 900]], np.uint16)  # of twelve bits, and below 1,024
+
+
+def deep_png(values: np.ndarray, said: int) -> bytes:
+    """A 16-bit PNG with an sBIT chunk that says so many bits."""
+    plain = png(values)
+    said_chunk = b"sBIT" + bytes([said])
+    return plain[:33] + struct.pack(">I", 1) + said_chunk + struct.pack(">I", zlib.crc32(said_chunk)) + plain[33:]
+
+
+def tiff(values: np.ndarray, **tags: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF", tiffinfo={281: tags["white"]} if tags else {})
+    return buffer.getvalue()
+
+
+def packed_tiff(values: np.ndarray) -> bytes:
+    """A TIFF of twelve bits a sample, two samples in three bytes."""
+    pairs = values.astype(int).reshape(-1, 2)
+    packed = b"".join(bytes([one >> 4, (one & 15) << 4 | other >> 8, other & 255]) for one, other in pairs)
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: height, 279: len(packed)}
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + packed
+
+
+@pytest.mark.parametrize("content", [
+    deep_png(DARK, 12),  # as the camera gave them
+    deep_png(DARK << 4, 12),  # spread over sixteen bits, as PNG asks for
+    deep_png(DARK << 4 | DARK >> 8, 12),  # and as its note on sBIT advises
+    tiff(DARK, white=4095),
+    packed_tiff(DARK),
+    imagecodecs.jpeg2k_encode(np.repeat(DARK, 8, 0), level=0, bitspersample=12),
+    b"P5 4 1 4095\n" + DARK.astype(">u2").tobytes(),
+    b"P2 4 1 4095\n0 100 255 900\n",
+], ids=["png", "png-zeros", "png-repeated", "tiff-white", "tiff-12", "jp2", "pgm", "pgm-plain"])  # fmt: skip
+@pytest.mark.parametrize("least", [8, 14])
+def test_a_file_that_tells_its_depth_is_scaled_by_it(content, least):
+    film = open_film(content, "film", least)
+    np.testing.assert_array_equal(film.grey[:1], DARK >> 4)
+    assert (film.bits, film.guessed) == (12, False)
+
+
+@pytest.mark.parametrize("content", [
+    png(DARK), tiff(DARK), tiff(DARK, white=65535), tiff(DARK, white=900), deep_png(DARK, 16),
+    deep_png(DARK, 9),  # cannot be, as one value needs ten
+    b"P5 4 1 65535\n" + DARK.astype(">u2").tobytes(),
+])  # fmt: skip
+def test_a_file_that_tells_no_depth_is_scaled_by_the_least_that_holds_it_and_that_was_asked_for(content):
+    for least, depth in ((8, 10), (10, 10), (12, 12), (16, 16)):
+        film = open_film(content, "film", least)
+        np.testing.assert_array_equal(film.grey, DARK >> depth - 8)
+        assert (film.bits, film.guessed) == (depth, True)
+
+
+@given(st.lists(st.integers(0, 65535), min_size=1, max_size=20), st.sampled_from([8, 10, 12, 14, 16]))
+def test_a_deep_film_is_scaled_by_a_power_of_two_that_holds_it(levels, least):
+    film = open_film(png(np.array([levels], np.uint16)), "a.png", least)
+    assert film.bits >= least
+    assert max(levels) < 2**film.bits
+    np.testing.assert_array_equal(film.grey[0], np.array(levels) >> film.bits - 8)
+
+
+@pytest.mark.parametrize("pixels", [grey_film(1), np.stack([grey_film(1)] * 3, 2), grey_film(1).astype(np.float32)])
+def test_other_films_know_no_depth(pixels):
+    content = tiff(pixels)
+    one, other = open_film(content, "a"), open_film(content, "a", 12)
+    np.testing.assert_array_equal(one.pixels, other.pixels)
+    assert (one.bits, one.guessed) == (other.bits, other.guessed) == (8, False)
 
 
 @given(st.lists(st.integers(0, 65535), min_size=2, max_size=40))
