@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 
 from tblib import external as outside
-from tblib import lungs, probes, suspects, trials, verdicts
+from tblib import lungs, probes, suspects, trials
 from tblib.budgets import Budget, budget_of
-from tblib.catalogue import Database, catalogued_database, usable
+from tblib.catalogue import Database, catalogued_database, need_same_films, usable
 from tblib.edits import Mask
-from tblib.film import Pixels, open_film
+from tblib.film import Pixels
 from tblib.jobs import Job, run_jobs
-from tblib.metrics import Estimate, Floats, Scored, auroc, bootstrap_weights, ranking
+from tblib.metrics import Estimate, Floats, Scored, auroc, bootstrap_weights, label_p, ranking
 from tblib.model import TrainedModel, load_model
 from tblib.prepare import load_images
 from tblib.run import Run
@@ -49,6 +49,11 @@ class Audit:
     scheduler: str
     replicates: int
     seed: int
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """What the budget's networks are trained with other than `trials.SMALL`."""
+        return trials.settled(self.budget.training)
 
     @cached_property
     def films(self) -> pd.DataFrame:
@@ -130,6 +135,16 @@ class Audit:
         return bootstrap_weights(self.held, self.replicates, self.seed)
 
     @cached_property
+    def sets(self) -> list[outside.ExternalSet]:
+        """The other hospitals' films as the CNN gets them, without those that stand in the training database, too."""
+        paths = outside.paths(self.external)
+        if not paths:
+            return []
+        inside = outside.thumbnails_of(self.database, self.films["file"].tolist())
+        read = (outside.read_external(path, self.model.size, self.model.remedy, self.model.lungs) for path in paths)
+        return [outside.without_known(one, inside) for one in read]
+
+    @cached_property
     def associations(self) -> dict[str, Association]:
         """How each suspect goes with the label."""
         return {one.name: associated(self, one) for one in suspects.SUSPECTS}
@@ -141,7 +156,7 @@ class Audit:
     def greys(self, rows: npt.NDArray[np.int64]) -> list[Pixels]:
         """The films at `rows`, grey and of their own size."""
         files = self.films["file"].iloc[rows]
-        return [open_film(self.database.read(file), file).grey for file in files]
+        return [self.database.film(file).grey for file in files]
 
     def jobs(self, jobs: list[Job], what: str) -> list[dict[str, Any]]:
         """Results of jobs; each is kept in the run's ``audit`` folder as soon as it is there."""
@@ -154,7 +169,9 @@ def open_audit(run: Run, budget: str, external: str, scheduler: str, replicates:
     Raises:
         BudgetError: there is no such budget.
         ExternalError: an external database is not there.
+        CatalogueError: the catalogue is of other films than were prepared.
     """
+    need_same_films(run)
     for path in outside.paths(external):
         outside.find(path)
     model = load_model(run.need("model.safetensors"))
@@ -164,12 +181,12 @@ def open_audit(run: Run, budget: str, external: str, scheduler: str, replicates:
 
 @dataclass(frozen=True)
 class Association:
-    """How a suspect goes with the label over all films.
+    """How a suspect goes with the label, over all films or those that it can be told of.
 
     Attributes:
-        score: float (N,), how much each film carries of it, as well as that can be told.
+        score: float (N,), how much each film carries of it, as well as that can be told; NaN where it has no meaning.
         auroc: of the score.
-        p: two-sided, of an AUROC of 0.5.
+        p: of the score going with the label by chance.
         towards: 1 where it goes with the positive class, −1 where with the negative one.
     """
 
@@ -178,20 +195,30 @@ class Association:
     p: float
     towards: float
 
+    @property
+    def told(self) -> npt.NDArray[np.bool_]:
+        """Bool (N,): films that have a score."""
+        return np.isfinite(self.score)
+
+
+FITTED = (suspects.STYLE, suspects.OUTSIDE)  # scores that were fitted to the label: only a higher one means anything
+
 
 def associated(audit: Audit, one: Suspect) -> Association:
     """The association of one suspect; better taken from `Audit.associations`, where it is made once."""
     score = _score(audit, one)
-    scored = Scored(audit.target, score, audit.group)
-    weights = bootstrap_weights(scored, audit.replicates, audit.seed)
-    area = ranking(scored, weights)
-    towards = 1.0 if (area.value or 0) >= 0.5 else -1.0
-    return Association(score, area, verdicts.two_sided(auroc(scored, weights), 0.5), towards)
+    told, fitted = np.isfinite(score), one.name in FITTED
+    scored = Scored(audit.target[told], score[told], audit.group[told])
+    if len(np.unique(scored.target)) < 2:
+        return Association(score, Estimate(None, None, None), 1.0, 1.0)
+    area = ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
+    towards = 1.0 if fitted or (area.value or 0) >= 0.5 else -1.0
+    return Association(score, area, label_p(scored, audit.seed, one_sided=fitted), towards)
 
 
 def _score(audit: Audit, one: Suspect) -> Floats:
     if one.name == suspects.STYLE:
-        return _style(audit)
+        return style_scores(audit.films, audit.target, audit.group, audit.seed)
     if one.name == suspects.SHARPNESS:
         return -suspects.fineness(audit.images, audit.fields)
     if one.name == suspects.OUTSIDE:
@@ -199,17 +226,17 @@ def _score(audit: Audit, one: Suspect) -> Floats:
     return one.score(audit.films)
 
 
-def _style(audit: Audit) -> Floats:
+def style_scores(films: pd.DataFrame, target: npt.NDArray[np.int64], group: npt.NDArray[np.int64], seed: int) -> Floats:
     """Float (N,): how like the positive class's a film's marker is, by letter and style, cross-validated.
 
-    Films without a marker get the middle: style tells of films that carry one.
+    NaN for films without a marker: whether there is one is another suspect. All are NaN where a class has fewer than
+    `FEWEST` carriers.
     """
-    carried = audit.films["marker"].astype(bool).to_numpy()
-    score = np.full(len(carried), 0.5)
-    kinds = pd.get_dummies(audit.films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
-    target, group = audit.target[carried], audit.group[carried]
-    if min((target == 0).sum(), (target == 1).sum()) >= FEWEST:
-        score[carried] = probes.cross_validated(kinds, target, group, audit.seed, kind="logistic")
+    carried, score = films["marker"].astype(bool).to_numpy(), np.full(len(films), np.nan)
+    kinds = pd.get_dummies(films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
+    of_class = np.bincount(target[carried], minlength=2)
+    if of_class.min() >= FEWEST:
+        score[carried] = probes.cross_validated(kinds, target[carried], group[carried], seed, kind="logistic")
     return score
 
 

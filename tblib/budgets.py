@@ -8,13 +8,14 @@ from typing import Any
 from tblib import TblibError
 from tblib.remedies import IN_TRAINING, ON_FILMS
 
+BLIND = "outside the lungs"  # the rung that the headline rests on: all of the film but its lungs
 RUNGS = {  # name -> what the CNN sees
     "border 2 %": "the outermost 2 % of each side",
     "border 5 %": "the outermost 5 % of each side",
     "border 10 %": "the outermost 10 % of each side",
     "border 15 %": "the outermost 15 % of each side",
     "outside the centre": "all but the middle 60 % of both sides",
-    "outside the lungs": "all but the lung fields, whose outline stays visible",
+    BLIND: "all but the lung fields, whose outline stays visible",
     "lung shape only": "the outline of the lung fields and nothing else",
     "another film's lungs cut": "what lies within another film's lung fields",
     "lungs only": "what lies within the film's own lung fields",

@@ -25,28 +25,16 @@ from tblib.remedies import on_films
 
 def travel(audit: Audit) -> dict[str, Any]:
     """The CNN on the films of other hospitals: a row a set (`outside.measure`), and how well lungs are found there."""
-    named = outside.paths(audit.external)
-    if not named:
+    if not audit.sets:
         return {"sets": [], "lungs": _dice_of_known(audit), "note": "no external database was given"}
     metrics = audit.run.facts("metrics.json")
     scaling = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
-    inside = outside.thumbnails_of(audit.database, audit.films["file"].tolist())
     internal = audit.run.table("predictions.csv").query("part == 'test'")
     sets, masks = [], _dice_of_known(audit)
-    for path in named:
-        found = outside.read_external(path, audit.model.size, audit.model.remedy)
-        twin = outside.known_films(inside, found.thumbnails)
+    for found in audit.sets:
+        logits = audit.ask(found.images)
         sets.append(
-            outside.measure(
-                found,
-                twin,
-                audit.ask(found.images),
-                internal,
-                metrics["thresholds"],
-                scaling,
-                audit.replicates,
-                audit.seed,
-            )
+            outside.measure(found, logits, internal, metrics["thresholds"], scaling, audit.replicates, audit.seed)
         )
         known = lungs.known_fields(found.database, found.files, outside.THUMBNAIL)
         if known is not None:
@@ -80,34 +68,35 @@ def cure(audit: Audit) -> list[dict[str, Any]]:
     remedy, seeds, n, internal, worst_group, effect (the largest of `JUDGED_BY`: mean movement of the logit over the
     placebo, in sd of the logits), flips (the largest share of calls that one of them turns), matched, external.
     """
-    sets = [outside.read_external(path, audit.model.size, "none") for path in outside.paths(audit.external)]
     rows = audit.drawn(audit.rows_held, EDITED_FILMS)
     greys, groups, taught = audit.greys(rows), pd.factorize(audit.films["cues"], sort=True)[0], audit.taught
     jobs, wanted = [], []
     for remedy in audit.budget.remedies:
-        arrays = _remedied(audit, remedy, greys, sets)
+        arrays = _remedied(audit, remedy, greys)
         arrays |= {"target": audit.target[taught], "groups": groups[taught], "train": audit.train[taught]}
         for seed in range(audit.budget.cures):
-            settings = {"remedy": remedy, "seed": seed, "training": audit.budget.training}
+            settings = {"remedy": remedy, "seed": seed, "training": audit.training}
             jobs.append(Job(trials.cure, arrays, settings))
             wanted.append(remedy)
     found = audit.jobs(jobs, "remedies")
     return [
-        _judged(audit, remedy, [one for name, one in zip(wanted, found, strict=True) if name == remedy], sets)
+        _judged(audit, remedy, [one for name, one in zip(wanted, found, strict=True) if name == remedy])
         for remedy in audit.budget.remedies
     ]
 
 
-def _remedied(
-    audit: Audit, remedy: str, greys: list[Pixels], sets: list[outside.ExternalSet]
-) -> dict[str, npt.NDArray[Any]]:
+def _remedied(audit: Audit, remedy: str, greys: list[Pixels]) -> dict[str, npt.NDArray[Any]]:
     """Images, edited films and external films as a remedy leaves them."""
     size, done = audit.model.size, on_films(remedy)
-    own = audit.model.remedy
+    own, found_by = audit.model.remedy, audit.model.lungs
     files = audit.films["file"].iloc[audit.taught].tolist()
-    images = audit.images[audit.taught] if done == own else _decoded(audit.database, files, size, done)
-    pairs = [suspects.added(suspects.suspect(name), greys, size, done, audit.seed) for name in JUDGED_BY]
-    others = [one.images if done == "none" else _decoded(one.database, one.files, size, done) for one in sets]
+    images = audit.images[audit.taught] if done == own else _decoded(audit.database, files, size, done, found_by)
+    pairs = [
+        suspects.added(suspects.suspect(name), greys, size, done, audit.seed, lungs=found_by) for name in JUDGED_BY
+    ]
+    others = [
+        one.images if done == own else _decoded(one.database, one.files, size, done, found_by) for one in audit.sets
+    ]
     empty = np.empty((0, size, size), np.uint8)
     return {
         "images": images,
@@ -116,13 +105,15 @@ def _remedied(
     }
 
 
-def _decoded(database: Database, files: list[str], size: int, remedy: str) -> Pixels:
+def _decoded(
+    database: Database, files: list[str], size: int, remedy: str, found_by: lungs.LungNetwork | None
+) -> Pixels:
     images = np.empty((len(files), size, size), np.uint8)
-    decode_into(images, database, files, remedy)
+    decode_into(images, database, files, remedy, found_by)
     return images
 
 
-def _judged(audit: Audit, remedy: str, found: list[dict[str, Any]], sets: list[outside.ExternalSet]) -> dict[str, Any]:
+def _judged(audit: Audit, remedy: str, found: list[dict[str, Any]]) -> dict[str, Any]:
     logits = [np.array(one["logits"]) for one in found]
     table = audit.films[~audit.train]
     pairs = verdicts.matched_pairs(table[list(MATCHED_ON)].to_numpy(float), audit.held.target)
@@ -144,17 +135,17 @@ def _judged(audit: Audit, remedy: str, found: list[dict[str, Any]], sets: list[o
         "effect": _mean_sd(effects),
         "flips": _mean_sd(flips),
         "matched": _mean_sd([value for value in matched if value is not None]) | {"pairs": len(pairs)},
-        "external": _abroad(audit, found, sets),
+        "external": _abroad(audit, found),
     }
 
 
-def _abroad(audit: Audit, found: list[dict[str, Any]], sets: list[outside.ExternalSet]) -> list[dict[str, Any]]:
+def _abroad(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """AUROC of a remedy's networks on each external set: mean, sd over seeds, interval over films."""
     rows, start = [], 0
-    for one in sets:
+    for one in audit.sets:
         part = slice(start, start + len(one.target))
         start += len(one.target)
-        scored = Scored(one.target, np.zeros(len(one.target)), np.arange(len(one.target)))
+        scored = Scored(one.target, np.zeros(len(one.target)), one.group)
         weights = bootstrap_weights(scored, audit.replicates, audit.seed)
         logits = [np.array(result["others"])[part] for result in found]
         rows.append({"set": one.name, "n": len(one.target), **over_seeds(scored, weights, logits)})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from tblib.budgets import BLIND
 from tblib.findings import estimate, literal, odds_text, percent
 from tblib.metrics import Estimate
 from tblib.verdicts import AVAILABLE, DECISIVE, MEANING, NOT_SHOWN, THRESHOLDS, UNDECIDED, USED, Effect
@@ -17,25 +18,27 @@ SCORES = {"equalised": "evenness of the histogram", "border_mean": "mean grey of
 
 
 def ladder(probed: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Which rungs without a lung come near the whole film."""
+    """Which rungs come near the whole film, those with no lung in view apart from those with some."""
     whole = next(row for row in rows if row["rung"] == "whole film")
-    blind = [row for row in rows if row["rung"] not in ("whole film", "lungs only")]
-    told = ", ".join(f"{row['rung']} {_mean_sd(row)}" for row in blind)
     own = probed["held_out"]
     text = (
         f"On {own['films']} held-out films the CNN at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
-        f"whole films {_mean_sd(whole)} ({whole['seeds']} seed(s), mean ± sd). On films without their lungs: {told}."
+        f"whole films {_mean_sd(whole)} ({whole['seeds']} seed(s), mean ± sd)."
     )
-    lungs = next((row for row in rows if row["rung"] == "lungs only"), None)
-    return text + (f" On the lungs alone: {_mean_sd(lungs)}." if lungs else "")
+    parts = [row for row in rows if row is not whole]
+    blind = [f"{row['rung']} {_mean_sd(row)}" for row in parts if row["lung"] == 0]
+    some = [f"{row['rung']} ({percent(row['lung'])}) {_mean_sd(row)}" for row in parts if row["lung"] > 0]
+    text += f" With no lung in view: {', '.join(blind)}." if blind else ""
+    return text + (f" With this share of the lung fields in view: {', '.join(some)}." if some else "")
 
 
 def ladder_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a rung: what is seen, AUROC retrained over seeds, AUROC of the CNN at hand on the same cut films."""
+    """A row a rung: what is seen, how much lung, AUROC retrained over seeds, and the CNN's at hand on such films."""
     return pd.DataFrame(
         {
             "rung": [row["rung"] for row in rows],
             "the CNN sees": [row["sees"] for row in rows],
+            "lung in view": [percent(row["lung"]) for row in rows],
             "seeds": [row["seeds"] for row in rows],
             "retrained, mean ± sd": [_mean_sd(row) for row in rows],
             "95 % over films": [f"{row['low']:.3f} to {row['high']:.3f}" for row in rows],
@@ -230,7 +233,7 @@ def remedies(cured: list[dict[str, Any]]) -> str:
         best = max(cured, key=lambda row: row["worst_group"]["mean"] or 0.0)
         return (
             f"No external database was given. Worst group over {best['seeds']} seed(s): "
-            f"{_mean_sd(best['worst_group'])} with {best['remedy']}, "
+            f"{_mean_sd(best['worst_group'])} with {best['remedy']}, the highest of {len(cured)}; "
             f"{_mean_sd(cured[0]['worst_group'])} with {cured[0]['remedy']}."
         )
     first, best = cured[0], max(cured, key=lambda row: row["external"][0]["mean"])
@@ -283,12 +286,15 @@ def audit(results: dict[str, Any]) -> list[str]:
 
 
 def _lungs(results: dict[str, Any]) -> str:
-    """Films without their lungs against whole ones; and other hospitals."""
-    blind = [row for row in results["ladder"] if row["rung"] not in ("whole film", "lungs only")]
-    best, whole = max(blind, key=lambda row: row["mean"]), results["held_out"]["auroc"]["value"]
-    share = (best["mean"] - 0.5) / (whole - 0.5) if whole > 0.5 else float("nan")
-    text = f"With the lungs taken out of view ({best['rung']}) a network still has AUROC {best['mean']:.3f}"
-    text += f", {percent(share, 0)} of what the CNN has above chance on whole films" if share == share else ""
+    """Films without their lungs, by the one rung that was named beforehand, against whole ones; and other hospitals."""
+    row = next(row for row in results["ladder"] if row["rung"] == BLIND)
+    whole = results["held_out"]["auroc"]["value"]
+    text = (
+        f"With the lung fields painted over, small CNNs retrained on what is left have AUROC {_mean_sd(row)} "
+        f"({row['seeds']} seed(s), mean ± sd; {row['low']:.3f} to {row['high']:.3f} over films)"
+    )
+    if whole > 0.5:
+        text += f", {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the CNN has above chance on whole films"
     sets = results["external"]["sets"]
     if sets:
         where = "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in sets)
@@ -359,7 +365,7 @@ def key_figures(results: dict[str, Any]) -> dict[str, str]:
 def _used(found: dict[str, Any] | None) -> str:
     if found is None:
         return "no such edit"
-    flips = percent(found["flips"]["value"])
+    flips = Estimate(**found["flips"]).text(percent=True)
     return f"{_signed(Estimate(**found['mean']))}; turns {flips} of {found['n']} calls"
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,18 @@ from scipy.special import expit
 from scipy.stats import ks_2samp
 
 from tblib import TblibError
-from tblib.catalogue import THUMBNAIL, CatalogueError, Database, data_path, files_of, open_database
+from tblib.catalogue import THUMBNAIL, CatalogueError, Database, data_path, open_database, shared_depth
 from tblib.evaluate import Calibration
-from tblib.film import FilmError, Pixels, open_film, resized
+from tblib.film import FilmError, Pixels, resized
+from tblib.lungs import LungNetwork
 from tblib.metrics import Floats, Scored, bootstrap_weights, calibration, proportions, ranking
 from tblib.remedies import seen
-from tblib.twins import twin_pairs
+from tblib.twins import twin_groups, twin_pairs
 
-NEGATIVE = ("normal", "healthy", "negative", "non-tb", "no tb", "0")  # names of class folders, in small letters
-POSITIVE = ("tuberculosis", "tb", "positive", "tb-positive", "1")
 LEAST = 10  # films of a class below which a set says too little
 BINS = 20  # of the score histograms
+
+Read = tuple[Pixels, Pixels, tuple[int, bool]]  # as the model sees it, its thumbnail; its depth, and was that guessed
 
 
 class ExternalError(TblibError):
@@ -42,7 +42,8 @@ class ExternalSet:
         thumbnails: uint8 (N, THUMBNAIL, THUMBNAIL), as they are.
         target: int (N,), 1 for the positive class.
         left_out: sentences on the files that do not decode.
-        database: where they come from.
+        database: where they come from, with the depth by which they were scaled.
+        known: how many films were left out since the training database has them, too (`without_known`).
     """
 
     name: str
@@ -52,6 +53,12 @@ class ExternalSet:
     target: npt.NDArray[np.int64]
     left_out: list[str]
     database: Database
+    known: int = 0
+
+    @property
+    def group(self) -> npt.NDArray[np.int64]:
+        """Int (N,): twin groups within the set."""
+        return twin_groups(len(self.thumbnails), twin_pairs(self.thumbnails))
 
 
 def paths(external: str) -> list[str]:
@@ -59,7 +66,7 @@ def paths(external: str) -> list[str]:
     return [path.strip() for path in external.split(",") if path.strip()]
 
 
-def read_external(path: str, size: int, remedy: str) -> ExternalSet:
+def read_external(path: str, size: int, remedy: str, lungs: LungNetwork | None = None) -> ExternalSet:
     """Read a zip or folder: class folders by their usual names, or labels in the names as NLM gives them.
 
     Raises:
@@ -67,7 +74,13 @@ def read_external(path: str, size: int, remedy: str) -> ExternalSet:
     """
     database = find(path)
     files = list(database.labels)
-    done = Parallel(n_jobs=-1, prefer="threads")(delayed(_read)(database, file, size, remedy) for file in files)
+    done = _read_all(database, files, size, remedy, lungs)
+    depths = [(8, False) if isinstance(both, str) else both[2] for both in done]
+    database = replace(database, bits=shared_depth(depths))
+    again = [place for place, (bits, guessed) in enumerate(depths) if guessed and bits < database.bits]
+    read_again = _read_all(database, [files[i] for i in again], size, remedy, lungs)
+    for place, both in zip(again, read_again, strict=True):
+        done[place] = both
     good = [(file, both) for file, both in zip(files, done, strict=True) if not isinstance(both, str)]
     target = np.array([database.labels[file] == database.positive for file, _ in good], np.int64)
     if min((target == 0).sum(), (target == 1).sum()) < LEAST:
@@ -75,7 +88,7 @@ def read_external(path: str, size: int, remedy: str) -> ExternalSet:
             f"The external database {path} has {(target == 0).sum()} negative and {(target == 1).sum()} positive films "
             f"that decode; each class needs {LEAST} or more."
         )
-    images, thumbnails = (np.stack([both[i] for _, both in good]) for i in (0, 1))
+    images, thumbnails = np.stack([both[0] for _, both in good]), np.stack([both[1] for _, both in good])
     left_out = [text for text in done if isinstance(text, str)]
     return ExternalSet(database.path.stem, [file for file, _ in good], images, thumbnails, target, left_out, database)
 
@@ -86,27 +99,25 @@ def find(path: str) -> Database:
     Raises:
         ExternalError: no such path, or no films of both classes in it.
     """
-    where = data_path(path)
     try:
-        folders = _class_folders(where) if where.exists() else None
-        return open_database(where, *folders) if folders else open_database(where)
+        return open_database(data_path(path))
     except CatalogueError as error:
         raise ExternalError(f"The external database {path} cannot be used. {error}") from error
 
 
-def _class_folders(path: Path) -> tuple[str, str] | None:
-    """The folders of a database that are called like a class, negative first."""
-    folders = {folder for file in files_of(path) for folder in PurePosixPath(file).parts[:-1]}
-    known = [[folder for folder in sorted(folders) if folder.lower() in names] for names in (NEGATIVE, POSITIVE)]
-    return (known[0][0], known[1][0]) if all(known) else None
+def _read_all(
+    database: Database, files: list[str], size: int, remedy: str, lungs: LungNetwork | None
+) -> list[Read | str]:
+    jobs = (delayed(_read)(database, file, size, remedy, lungs) for file in files)
+    return list(Parallel(n_jobs=-1, prefer="threads")(jobs))
 
 
-def _read(database: Database, file: str, size: int, remedy: str) -> tuple[Pixels, Pixels] | str:
+def _read(database: Database, file: str, size: int, remedy: str, lungs: LungNetwork | None) -> Read | str:
     try:
-        grey = open_film(database.read(file), file).grey
+        film = database.film(file)
     except FilmError as error:
         return str(error)
-    return seen(grey, size, remedy), resized(grey, THUMBNAIL)
+    return seen(film.grey, size, remedy, lungs), resized(film.grey, THUMBNAIL), (film.bits, film.guessed)
 
 
 def thumbnails_of(database: Database, files: list[str]) -> Pixels:
@@ -114,7 +125,7 @@ def thumbnails_of(database: Database, files: list[str]) -> Pixels:
 
     def read(file: str) -> Pixels:
         """One film, small."""
-        return resized(open_film(database.read(file), file).grey, THUMBNAIL)
+        return resized(database.film(file).grey, THUMBNAIL)
 
     return np.stack(Parallel(n_jobs=-1, prefer="threads")(delayed(read)(file) for file in files))
 
@@ -128,9 +139,35 @@ def known_films(inside: Pixels, outside: Pixels) -> npt.NDArray[np.bool_]:
     return twin
 
 
+def without_known(found: ExternalSet, inside: Pixels) -> ExternalSet:
+    """The set without the films that have a twin among those of the training database.
+
+    Args:
+        found: the set as it was read.
+        inside: uint8 (M, THUMBNAIL, THUMBNAIL), the training database's films.
+
+    Raises:
+        ExternalError: hardly any film of a class is left.
+    """
+    kept = ~known_films(inside, found.thumbnails)
+    left = replace(
+        found,
+        files=[file for file, keep in zip(found.files, kept, strict=True) if keep],
+        images=found.images[kept],
+        thumbnails=found.thumbnails[kept],
+        target=found.target[kept],
+        known=int((~kept).sum()),
+    )
+    if np.bincount(left.target, minlength=2).min() < LEAST:
+        raise ExternalError(
+            f"{left.known} of the {len(kept)} films of the external database {found.name} stand in the training "
+            f"database, too; what is left has fewer than {LEAST} of a class. Leave it out of the parameter external."
+        )
+    return left
+
+
 def measure(
     found: ExternalSet,
-    twin: npt.NDArray[np.bool_],
     logits: Floats,
     internal: pd.DataFrame,
     points: dict[str, float],
@@ -138,11 +175,10 @@ def measure(
     replicates: int,
     seed: int,
 ) -> dict[str, Any]:
-    """How a model does on an external set, twins of the training database left out.
+    """How a model does on an external set.
 
     Args:
-        found: the set.
-        twin: bool (N,), films that stand in the training database, too.
+        found: the set, without films of the training database.
         logits: float (N,).
         internal: the test rows of ``predictions.csv``.
         points: thresholds of the probability, carried over from validation.
@@ -150,28 +186,29 @@ def measure(
         replicates: bootstrap samples.
         seed: of the bootstrap.
     """
-    target, logit = found.target[~twin], logits[~twin]
-    scored = Scored(target, expit(logit), np.arange(len(target)))
+    target = found.target
+    scored = Scored(target, expit(logits), found.group)
     weights = bootstrap_weights(scored, replicates, seed)
     area = ranking(scored, weights)
-    calibrated = Scored(target, scaling.probability(logit), scored.group)
+    calibrated = Scored(target, scaling.probability(logits), scored.group)
     return {
         "set": found.name,
         "n": len(target),
         "positives": int(target.sum()),
-        "twins_left_out": int(twin.sum()),
+        "twins_left_out": found.known,
         "not_decoded": len(found.left_out),
         "auroc": area._asdict(),
         "inverted": bool(area.high is not None and area.high < 0.5),
         "points": {name: _point(scored, threshold) for name, threshold in points.items()},
         "calibration": {name: value._asdict() for name, value in calibration(calibrated, weights).items()},
-        "shift": {str(label): _shift(logit[target == label], internal, label) for label in (0, 1)},
+        "shift": {str(label): _shift(logits[target == label], internal, label) for label in (0, 1)},
         "histograms": {str(label): _histogram(scored.score[target == label]) for label in (0, 1)},
         "internal_histograms": {
             str(label): _histogram(internal.loc[internal["target"] == label, "probability"].to_numpy())
             for label in (0, 1)
         },
-        "method": f"bootstrap, {replicates} samples within classes, seed {seed}; Wilson for proportions; KS of logits",
+        "method": f"bootstrap of twin groups within classes, {replicates} samples, seed {seed}; proportions: Wilson; "
+        "KS of logits",
     }
 
 

@@ -57,24 +57,27 @@ def probe(audit: Audit) -> dict[str, Any]:
 def climb(audit: Audit) -> list[dict[str, Any]]:
     """The ladder: AUROC of small CNNs retrained on what each rung leaves, and of the CNN at hand on the same rung.
 
-    One row a rung: rung, sees, n, taught (films trained on), seeds, mean, sd, low, high (of the mean over seeds, by a
-    bootstrap of films), masked (the CNN at hand, not retrained: that also measures how strange such a film is to it).
+    One row a rung: rung, sees, lung (share of the lung fields that is in view), n, taught (films trained on), seeds,
+    mean, sd, low, high (of the mean over seeds, by a bootstrap of films), masked (the CNN at hand, not retrained: that
+    also measures how strange such a film is to it).
     """
     rows, budget = audit.taught, audit.budget
     shared: dict[str, npt.NDArray[Any]] = {"images": audit.images[rows], "fields": audit.fields[rows]}
     shared |= {"target": audit.target[rows], "train": audit.train[rows]}
     wanted = [(name, seed) for name in budget.rungs for seed in range(budget.seeds)]
     jobs = [
-        Job(trials.climb, shared, {"name": name, "seed": seed, "training": budget.training}) for name, seed in wanted
+        Job(trials.climb, shared, {"name": name, "seed": seed, "training": audit.training}) for name, seed in wanted
     ]
     found, table = audit.jobs(jobs, "ladder"), []
     how = {"n": len(audit.logits), "taught": int(audit.train[rows].sum()), "seeds": budget.seeds}
     for name in budget.rungs:
         logits = [np.array(result["logits"]) for (rung, _), result in zip(wanted, found, strict=True) if rung == name]
-        left = trials.rung(audit.images[~audit.train], audit.fields[~audit.train], name)
+        images, fields = audit.images[~audit.train], audit.fields[~audit.train]
+        left, lung = trials.rung(images, fields, name), (trials.in_view(fields, name) & fields).sum()
         masked = ranking(replace(audit.held, score=audit.ask(left)), audit.weights)
         areas = over_seeds(audit.held, audit.weights, logits)
-        table.append({"rung": name, "sees": RUNGS[name]} | how | areas | {"masked": masked._asdict()})
+        what = {"rung": name, "sees": RUNGS[name], "lung": float(lung / max(fields.sum(), 1))}
+        table.append(what | how | areas | {"masked": masked._asdict()})
     return table
 
 
@@ -88,7 +91,7 @@ def edit(audit: Audit, doses: bool = True) -> dict[str, Any]:
     """
     rows = audit.drawn(audit.rows_held, audit.budget.films)
     greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
-    size, remedy, seed = audit.model.size, audit.model.remedy, audit.seed
+    size, remedy, seed, lungs = audit.model.size, audit.model.remedy, audit.seed, audit.model.lungs
     fields = audit.fields[rows] if remedy == "none" else None  # cropped films and their fields do not lie alike
     found: dict[str, Any] = {}
     for one in suspects.SUSPECTS:
@@ -96,18 +99,20 @@ def edit(audit: Audit, doses: bool = True) -> dict[str, Any]:
         lacking = ~carries if one.name != suspects.SHARPNESS else np.ones(len(rows), bool)
         put: Pairs | None = None
         if one.put:
-            put = suspects.only(suspects.added(one, greys, size, remedy, seed, fields=fields), lacking)
+            put = suspects.only(suspects.added(one, greys, size, remedy, seed, fields=fields, lungs=lungs), lacking)
         elif one.name == suspects.STYLE:
-            put = suspects.restyled(greys, table, audit.database.positive, size, remedy, seed)
+            put = suspects.restyled(greys, table, audit.database.positive, size, remedy, seed, lungs)
         elif one.name == suspects.OUTSIDE:
             put = suspects.swapped(audit.images[rows], audit.fields[rows], audit.target[rows], seed)
-        taken = suspects.removed(one, greys, table, size, remedy, seed)
+        taken = suspects.removed(one, greys, table, size, remedy, seed, lungs)
         found[one.name] = _effects(audit, one, rows, put, taken)
         if doses and one.put and len(one.doses) > 1:
             few = slice(None, None, max(1, len(rows) // DOSED))
             spared = None if fields is None else fields[few]
             by_dose = {
-                dose: suspects.only(suspects.added(one, greys[few], size, remedy, seed, dose, spared), lacking[few])
+                dose: suspects.only(
+                    suspects.added(one, greys[few], size, remedy, seed, dose, spared, lungs), lacking[few]
+                )
                 for dose in one.doses
             }
             found[one.name]["doses"] = [_dose(audit, dose, pairs) for dose, pairs in by_dose.items()]
@@ -122,8 +127,8 @@ def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels
         lacking = rows if one.name == suspects.SHARPNESS else rows[one.score(audit.films.iloc[rows]) <= 0]
         if len(lacking):
             row = lacking[[place % len(lacking)]]
-            size, remedy = audit.model.size, audit.model.remedy
-            pairs = suspects.added(one, audit.greys(row), size, remedy, audit.seed)
+            model = audit.model
+            pairs = suspects.added(one, audit.greys(row), model.size, model.remedy, audit.seed, lungs=model.lungs)
             names.append(one.name)
             films.append((audit.images[row[0]], pairs.edited[0], pairs.placebo[0]))
     return names, films
@@ -168,7 +173,7 @@ def _dose(audit: Audit, dose: float, pairs: Pairs) -> dict[str, Any]:
     if not len(pairs.rows):
         return {"dose": dose, "n": 0, "mean": None, "low": None, "high": None}
     moved = audit.ask(pairs.edited) - audit.ask(pairs.placebo)
-    found = verdicts.effect(moved, moved, pairs.rows, audit.replicates, audit.seed)
+    found = verdicts.effect(moved, np.zeros_like(moved), pairs.rows, audit.replicates, audit.seed)
     mean = found.mean if found else Estimate(None, None, None)
     return {"dose": dose, "n": len(moved), **mean._asdict()} | {"mean": mean.value}
 
@@ -187,10 +192,13 @@ def plant(audit: Audit) -> dict[str, Any]:
     rows = audit.drawn(np.arange(len(audit.films)), audit.budget.films)
     greys, train = audit.greys(rows), audit.train[rows]
     plain, target, group = audit.images[rows], audit.target[rows], audit.group[rows]
-    size, remedy = audit.model.size, audit.model.remedy
-    fields = audit.fields[rows] if remedy == "none" else None
-    pairs = {one.name: suspects.added(one, greys, size, remedy, audit.seed, fields=fields) for one in suspects.EDITED}
-    how: dict[str, Any] = audit.budget.training
+    model, seed = audit.model, audit.seed
+    fields = audit.fields[rows] if model.remedy == "none" else None
+    pairs = {
+        one.name: suspects.added(one, greys, model.size, model.remedy, seed, fields=fields, lungs=model.lungs)
+        for one in suspects.EDITED
+    }
+    how: dict[str, Any] = audit.training
     shared: dict[str, npt.NDArray[Any]] = {"plain": plain, "label": target, "group": group, "train": train}
     wanted = [(name, p, seed) for name in pairs for p in audit.budget.planted for seed in range(audit.budget.replicas)]
     jobs = [
@@ -274,8 +282,10 @@ def match(audit: Audit) -> dict[str, Any]:
     jointly = verdicts.matched_pairs(table[list(MATCHED_ON)].to_numpy(float), audit.held.target)
     by_suspect = {}
     for one in suspects.SUSPECTS:
-        pairs = verdicts.matched_pairs(audit.associations[one.name].score[~audit.train][:, None], audit.held.target)
-        by_suspect[one.name] = {"pairs": len(pairs), **verdicts.matched_auroc(audit.logits, pairs)._asdict()}
+        score = audit.associations[one.name].score[~audit.train]
+        told = np.isfinite(score)
+        pairs = verdicts.matched_pairs(score[told][:, None], audit.held.target[told])
+        by_suspect[one.name] = {"pairs": len(pairs), **verdicts.matched_auroc(audit.logits[told], pairs)._asdict()}
     groups = verdicts.worst_groups(table["cues"], audit.held.target, audit.logits > 0)
     return {
         "all": {
@@ -331,15 +341,15 @@ def conclude(
     for one in suspects.SUSPECTS:
         goes = audit.associations[one.name]
         alone = _probed(audit, one, probed, ladder)
-        own = matched["by_suspect"][one.name]
-        fall = edited[one.name]["fall"] or _matched_fall(full, own)
+        own, whole = matched["by_suspect"][one.name], _whole(audit, one, full)
+        fall = edited[one.name]["fall"] or _matched_fall(whole, own)
         evidence[one.name] = verdicts.Evidence(
             exists=goes.auroc,
             exists_p=goes.p,
             probe=alone,
             sufficiency=edited[one.name]["sufficiency"],
             necessity=edited[one.name]["necessity"],
-            share=(alone.value - 0.5) / (full - 0.5) if alone.value is not None and full > 0.5 else None,
+            share=(alone.value - 0.5) / (whole - 0.5) if alone.value is not None and whole > 0.5 else None,
             fall=fall,
             power=_power(one.name, planted),
             unusable=one.note if one.name == suspects.ONE_CHANNEL else "",
@@ -364,7 +374,9 @@ def conclude(
         "budget": asdict(audit.budget),
         "seed": audit.seed,
         "replicates": audit.replicates,
-        "method": "AUROC: percentile bootstrap of twin groups; proportions: Wilson; effects: paired bootstrap, Holm",
+        "method": "AUROC: percentile bootstrap, or, of a score of two values, Newcombe's limits; proportions: Wilson; "
+        "existence: Fisher's exact test, or permuted labels; effects: bootstrap, and p by flipped signs; twin groups "
+        "kept whole; p adjusted by Holm",
     }
     write_json(audit.run.path("shortcuts.json"), content)
     return content
@@ -375,6 +387,15 @@ def audit_auroc(probed: dict[str, Any]) -> float:
     return float(probed["held_out"]["auroc"]["value"])
 
 
+def _whole(audit: Audit, one: Suspect, full: float) -> float:
+    """The CNN's AUROC on the held-out films that a suspect can be told of; 0.5 where those are of one class."""
+    told = audit.associations[one.name].told[~audit.train]
+    if told.all():
+        return full
+    area = trials.area(Scored(audit.held.target[told], audit.logits[told], audit.held.group[told]))
+    return 0.5 if area is None else area
+
+
 def _probed(audit: Audit, one: Suspect, probed: dict[str, Any], ladder: list[dict[str, Any]]) -> Estimate:
     """AUROC of a probe that sees one suspect and nothing else."""
     if one.name in SEEN_BY:
@@ -383,12 +404,11 @@ def _probed(audit: Audit, one: Suspect, probed: dict[str, Any], ladder: list[dic
         row = next((row for row in ladder if row["rung"] == "outside the lungs"), None)
         return Estimate(row["mean"], row["low"], row["high"]) if row else Estimate(None, None, None)
     if one.name == suspects.STYLE:
-        score = audit.associations[one.name].score
-    else:
-        facts = audit.films[list(one.facts)].astype(float)
-        if one.name == suspects.SHARPNESS:
-            facts = facts.assign(fineness=suspects.fineness(audit.images, audit.fields))
-        score = probes.cross_validated(facts, audit.target, audit.group, audit.seed, kind="logistic")
+        return audit.associations[one.name].auroc  # its score is that of a probe
+    facts = audit.films[list(one.facts)].astype(float)
+    if one.name == suspects.SHARPNESS:
+        facts = facts.assign(fineness=suspects.fineness(audit.images, audit.fields))
+    score = probes.cross_validated(facts, audit.target, audit.group, audit.seed, kind="logistic")
     scored = Scored(audit.target, score, audit.group)
     return ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
 

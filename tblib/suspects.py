@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from tblib.edits import Edited, Mask
 from tblib.film import Pixels
 from tblib.metrics import Floats
 from tblib.remedies import SPARE, seen
+
+if TYPE_CHECKING:
+    from tblib.lungs import LungNetwork
 
 SIDE = 512  # px: the side that lengths are meant at
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
@@ -218,7 +221,12 @@ SUSPECTS = (
         note="the model sees no colour; the edit is what a tint does to grey levels",
     ),
     Suspect("L/R marker", _column("marker"), ("marker", "marker_score"), _marker, "beside", "markers", (0.5, 1.0, 2.0)),
-    Suspect(STYLE, _column("marker"), ("marker_letter", "marker_style")),
+    Suspect(
+        STYLE,
+        _column("marker"),
+        ("marker_letter", "marker_style"),
+        note="measured among the films that carry a marker; whether they do is a suspect of its own",
+    ),
     Suspect(
         "white rectangle",
         _column("white_rectangle"),
@@ -287,6 +295,7 @@ def added(
     seed: int,
     dose: float = 1.0,
     fields: Mask | None = None,
+    lungs: LungNetwork | None = None,
 ) -> Pairs:
     """Every film with the cue put on it, beside its placebo; what a film draws hangs on `seed` and its place alone.
 
@@ -298,6 +307,7 @@ def added(
         seed: see above.
         dose: see `Suspect.doses`.
         fields: bool (N, S, S), the lung fields that some edits spare; without them nothing is spared.
+        lungs: finds them where `remedy` needs them (`tblib.remedies.seen`).
     """
     assert one.put is not None
 
@@ -311,7 +321,7 @@ def added(
         if one.spares_lungs and fields is not None:
             mask = np.asarray(Image.fromarray(fields[place]).resize(films[place].shape[::-1]))
             both = [np.where(mask, films[place], each) for each in both]
-        return seen(both[0], size, remedy), seen(both[1], size, remedy)
+        return seen(both[0], size, remedy, lungs), seen(both[1], size, remedy, lungs)
 
     return _stacked(pair, np.arange(len(films)), 1.0, size)
 
@@ -329,7 +339,15 @@ def fineness(images: Pixels, fields: Mask) -> Floats:
     return ratios
 
 
-def removed(one: Suspect, films: Sequence[Pixels], table: pd.DataFrame, size: int, remedy: str, seed: int) -> Pairs:
+def removed(
+    one: Suspect,
+    films: Sequence[Pixels],
+    table: pd.DataFrame,
+    size: int,
+    remedy: str,
+    seed: int,
+    lungs: LungNetwork | None = None,
+) -> Pairs:
     """Every film of `table` that carries the cue without it, beside its placebo."""
     carriers = np.flatnonzero(one.score(table) > 0) if one.take else np.zeros(0, np.int64)
 
@@ -337,12 +355,20 @@ def removed(one: Suspect, films: Sequence[Pixels], table: pd.DataFrame, size: in
         """One film after the edit and after the placebo; None where the boxes leave nothing to do."""
         rng = np.random.default_rng([seed, place])
         both = _untinted(films[place], rng) if one.take == "tint" else _taken(films[place], table[one.take].iloc[place])
-        return both and (seen(both[0].pixels, size, remedy), seen(both[1].pixels, size, remedy))
+        return both and (seen(both[0].pixels, size, remedy, lungs), seen(both[1].pixels, size, remedy, lungs))
 
     return _stacked(pair, carriers, -1.0, size)
 
 
-def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, size: int, remedy: str, seed: int) -> Pairs:
+def restyled(
+    films: Sequence[Pixels],
+    table: pd.DataFrame,
+    positive: str,
+    size: int,
+    remedy: str,
+    seed: int,
+    lungs: LungNetwork | None = None,
+) -> Pairs:
     """Every film with the marker that is typical of the positive class, beside the same with the negative one's.
 
     A film's own markers are retouched first. There is no pair where both classes have the same typical marker.
@@ -361,7 +387,7 @@ def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, size: 
             _marker(film, 1.0, np.random.default_rng([seed, place]), *kind).pixels
             for kind in (of_positive, of_negative)
         ]
-        return seen(both[0], size, remedy), seen(both[1], size, remedy)
+        return seen(both[0], size, remedy, lungs), seen(both[1], size, remedy, lungs)
 
     differ = of_positive is not None and of_negative is not None and of_positive != of_negative
     return _stacked(pair, np.arange(len(films) if differ else 0), 1.0, size)

@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tblib.budgets import BLIND
 from tblib.dataset import TBDataset
 from tblib.edits import Mask
 from tblib.film import Pixels
-from tblib.metrics import Floats, Scored, auroc, bootstrap_weights
+from tblib.metrics import Floats, Scored, auroc, label_p
 from tblib.model import CNN
 from tblib.prepare import Normalisation, normalisation
 from tblib.remedies import MID_GREY
-from tblib.train import Training, infer, learn, recipe
-from tblib.verdicts import effect, is_used, two_sided
+from tblib.train import Training, infer, learn, pick_precision, recipe
+from tblib.verdicts import effect, is_used
 
 # One thread each, as there are many; wide enough for what a film carries around the lungs.
 SMALL = recipe("fast", epochs=6, lr=1e-3, batch_size=8, small=1 / 6, looks=1, width=8, threads=1)
@@ -30,6 +31,12 @@ REPLICATES = 400  # bootstrap samples behind a planted cue's effect
 def training_of(settings: dict[str, Any]) -> Training:
     """`SMALL` with what is set otherwise."""
     return replace(SMALL, **settings)
+
+
+def settled(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the precision that ``auto`` comes to here, so that a kept fit is known by it."""
+    wanted = training_of(settings).precision
+    return settings | {"precision": pick_precision(wanted, torch.device("cpu"))}
 
 
 def trained(
@@ -52,30 +59,37 @@ def logits_of(cnn: CNN, images: Pixels, by: Normalisation) -> Floats:
 # --- the ladder ----------------------------------------------------------------------------------
 
 CENTRE = 0.6  # of a side
+SHAPE = "lung shape only"
 
 
 def rung(images: Pixels, fields: Mask, name: str, seed: int = 0) -> Pixels:
     """What a rung leaves of films uint8 (N, S, S) with lung fields bool (N, S, S); the rest is `MID_GREY`."""
-    side = images.shape[1]
-    if name.startswith("border"):
-        width = max(1, round(float(name.split()[1]) / 100 * side))
-        return _without(images, slice(width, side - width))
-    if name == "outside the centre":
-        rest = round((1 - CENTRE) / 2 * side)
-        return _without(images, slice(rest, side - rest))
-    if name == "outside the lungs":
-        return np.where(fields, np.uint8(MID_GREY), images)
-    if name == "lung shape only":
+    if name == SHAPE:
         return np.where(fields, np.uint8(255), np.uint8(0))
+    return np.where(in_view(fields, name, seed), images, np.uint8(MID_GREY))
+
+
+def in_view(fields: Mask, name: str, seed: int = 0) -> Mask:
+    """Bool (N, S, S): which pixels of films with these lung fields a rung leaves in view."""
+    side = fields.shape[1]
+    if name == SHAPE:
+        return np.zeros_like(fields)
+    if name.startswith("border"):
+        return _outside(fields, max(1, round(float(name.split()[1]) / 100 * side)))
+    if name == "outside the centre":
+        return _outside(fields, round((1 - CENTRE) / 2 * side))
+    if name == BLIND:
+        return ~fields
     if name == "another film's lungs cut":
-        fields = np.roll(fields[np.random.default_rng(seed).permutation(len(fields))], 1, axis=0)
-    return images if name == "whole film" else np.where(fields, images, np.uint8(MID_GREY))
+        return np.roll(fields[np.random.default_rng(seed).permutation(len(fields))], 1, axis=0)
+    return np.ones_like(fields) if name == "whole film" else fields
 
 
-def _without(images: Pixels, inside: slice) -> Pixels:
-    left = images.copy()
-    left[:, inside, inside] = MID_GREY
-    return left
+def _outside(fields: Mask, width: int) -> Mask:
+    """All but the middle of each film, from `width` pixels inwards."""
+    seen = np.ones_like(fields)
+    seen[:, width : fields.shape[1] - width, width : fields.shape[1] - width] = False
+    return seen
 
 
 def climb(
@@ -178,15 +192,14 @@ def answer(cue: Scored, after: Floats, before: Floats, group: npt.NDArray[np.int
         after: logits (n,) of held-out films with the cue.
         before: the same with the placebo.
         group: their twin groups (n,).
-        seed: of the bootstrap.
+        seed: of the tests and the bootstrap.
     """
     value = area(cue)
     if value is None:
         return dict.fromkeys(("cue_auroc", "cue_p", "mean", "p", "flips")) | {"moved": False, "used": False}
-    drawn = auroc(cue, bootstrap_weights(cue, REPLICATES, seed))
     towards = 1.0 if value >= 0.5 else -1.0
     found = effect(towards * (after - before), towards * turned(after, before), group, REPLICATES, seed)
-    p = two_sided(drawn, 0.5)
+    p = label_p(cue, seed)
     return {
         "cue_auroc": value,
         "cue_p": p,

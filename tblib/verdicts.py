@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tblib.metrics import Estimate, Floats, wilson
+from tblib.metrics import Estimate, Floats, net_share, paired_p, wilson
 
 AVAILABLE, USED, DECISIVE, NOT_SHOWN, UNDECIDED = "AVAILABLE", "USED", "DECISIVE", "NOT SHOWN", "UNDECIDED"
 THRESHOLDS = {  # the one table that verdicts rest on
     "probe": 0.6,  # the lower limit of the probe's AUROC lies above it: AVAILABLE
-    "level": 0.05,  # of a paired bootstrap, after Holm over the suspects
-    "flips": 0.02,  # the least share of calls that the cue turns, over those that the placebo turns: USED
+    "level": 0.05,  # of the tests of existence and of movement, after Holm over the suspects
+    "flips": 0.02,  # the lower limit of the net share of calls that the cue turns, over the placebo, reaches it: USED
     "share": 0.5,  # of the AUROC above chance that the cue alone reaches: DECISIVE, if it is used
     "fall": 0.05,  # of AUROC when the cue is taken away or matched, interval above 0: DECISIVE, if it is used
     "power": 0.8,  # of the audit at p = 0.8, below which nothing found means nothing known: UNDECIDED
@@ -27,8 +27,8 @@ THRESHOLDS = {  # the one table that verdicts rest on
 MEANING = {
     AVAILABLE: f"a probe that sees only this cue has an AUROC whose interval lies above {THRESHOLDS['probe']}",
     USED: "the cue is more common in one class beyond chance; putting it on films, or taking it off, moves the model "
-    f"towards, or away from, that class more than a placebo does (paired bootstrap, Holm), and turns at least "
-    f"{THRESHOLDS['flips']:.0%} of the calls",
+    f"towards, or away from, that class more than a placebo does (paired randomisation test, Holm), and the net share "
+    f"of calls that it turns is {THRESHOLDS['flips']:.0%} or more, with its interval",
     DECISIVE: f"used, and the cue alone reaches {THRESHOLDS['share']:.0%} of the model's AUROC above chance, or the "
     f"AUROC falls by {THRESHOLDS['fall']} or more without it",
     NOT_SHOWN: f"none of these, and the audit finds such a cue in at least {THRESHOLDS['power']:.0%} of planted cases",
@@ -43,7 +43,7 @@ class Effect:
     Attributes:
         n: pairs of films.
         mean: of the logit, with its interval.
-        p: two-sided, of a bootstrap of twin groups; never below one in the number of replicates.
+        p: two-sided, of flipped signs of twin groups (`tblib.metrics.paired_p`).
         flips: share of calls that the edit turns towards that class and the placebo does not, less the reverse.
     """
 
@@ -58,7 +58,8 @@ class Evidence:
     """All that a verdict is made of; None where it was not or cannot be measured.
 
     Attributes:
-        exists: AUROC of the cue's own score, and its two-sided p of being 0.5.
+        exists: AUROC of the cue's own score.
+        exists_p: of that score going with the label by chance (`tblib.metrics.label_p`).
         probe: AUROC of a probe that sees the cue alone.
         sufficiency: effect of putting the cue on films without it.
         necessity: effect of taking it off films that carry it.
@@ -90,17 +91,8 @@ def effect(moved: Floats, flipped: Floats, group: npt.NDArray[np.int64], replica
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), replicates)
     weights = drawn[:, index].astype(float)
     weights /= weights.sum(1, keepdims=True)
-    means, turned = weights @ moved, weights @ flipped
-    tail = min(float((means <= 0).mean()), float((means >= 0).mean()))
-    return Effect(
-        len(moved), _interval(moved.mean(), means), max(2 * tail, 1 / replicates), _interval(flipped.mean(), turned)
-    )
-
-
-def two_sided(drawn: Floats, null: float) -> float:
-    """Two-sided p that replicates (R,) lie on one side of `null`; never below 1 / R."""
-    tail = min(float((drawn <= null).mean()), float((drawn >= null).mean()))
-    return min(max(2 * tail, 1 / len(drawn)), 1.0)
+    mean = _interval(moved.mean(), weights @ moved)
+    return Effect(len(moved), mean, paired_p(moved, group, seed), net_share(flipped, group))
 
 
 def holm(ps: dict[str, float]) -> dict[str, float]:
@@ -114,10 +106,10 @@ def holm(ps: dict[str, float]) -> dict[str, float]:
 
 def is_used(exists_p: float, found: Effect | None, p: float | None) -> bool:
     """Whether one effect, with its adjusted `p`, shows use of a cue that exists with adjusted `exists_p`."""
-    if found is None or p is None or found.mean.value is None or found.flips.value is None:
+    if found is None or p is None or found.mean.value is None or found.flips.low is None:
         return False
     exists, moves = exists_p <= THRESHOLDS["level"], p <= THRESHOLDS["level"] and found.mean.value > 0
-    return exists and moves and found.flips.value >= THRESHOLDS["flips"]
+    return exists and moves and found.flips.low >= THRESHOLDS["flips"]
 
 
 def verdicts(evidence: dict[str, Evidence]) -> dict[str, tuple[str, str]]:
@@ -169,8 +161,9 @@ def _not_used(one: Evidence, exists_p: float) -> str:
         return "no edit shows whether the model uses it"
     if exists_p > THRESHOLDS["level"]:
         return "its score is not shown to differ between the classes, so no movement can be called use"
-    flips = max(effect.flips.value or 0.0 for effect in found)
-    return f"edits turn {flips:.1%} of the calls at most, over placebo, or do not move the model towards its class"
+    most = max(found, key=lambda effect: effect.flips.value or 0.0)
+    turned = f"edits turn {most.flips.text(percent=True)} of the calls at most, over placebo"
+    return f"{turned}, or do not move the model towards its class"
 
 
 def matched_pairs(scores: Floats, target: npt.NDArray[np.int64], caliper: float = 0.2) -> npt.NDArray[np.int64]:
@@ -180,9 +173,11 @@ def matched_pairs(scores: Floats, target: npt.NDArray[np.int64], caliper: float 
     """
     from scipy.optimize import linear_sum_assignment
 
+    positive, negative = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
+    if not len(positive) or not len(negative):
+        return np.empty((0, 2), np.int64)
     sd = scores.std(0)
     scaled = scores / np.where(sd > 0, sd, 1)
-    positive, negative = np.flatnonzero(target == 1), np.flatnonzero(target == 0)
     apart = np.abs(scaled[positive][:, None] - scaled[negative][None]).max(2)
     rows, columns = linear_sum_assignment(np.where(apart <= caliper, apart, 1e6))
     close = apart[rows, columns] <= caliper

@@ -4,10 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import grey_film, png, write_zip
+from test_catalogue import deep_entries, twelve_bits
 
 from tblib.catalogue import CatalogueError, open_database
 from tblib.evaluate import Calibration
-from tblib.external import ExternalError, find, known_films, measure, paths, read_external
+from tblib.external import (
+    ExternalError,
+    find,
+    known_films,
+    measure,
+    paths,
+    read_external,
+    thumbnails_of,
+    without_known,
+)
 
 SCALING = Calibration(0.0, 1.0, "")
 INSIDE = pd.DataFrame({"target": [0] * 20 + [1] * 20, "logit": np.r_[np.full(20, -2.0), np.full(20, 2.0)]})
@@ -16,7 +26,7 @@ INSIDE["probability"] = 1 / (1 + np.exp(-INSIDE["logit"]))
 
 def entries(negative: str, positive: str, each: int = 12) -> dict[str, bytes]:
     films = {negative.format(i): png(grey_film(i)) for i in range(each)}
-    return films | {positive.format(i): png(grey_film(100 + i)) for i in range(each)}
+    return films | {positive.format(100 + i): png(grey_film(100 + i)) for i in range(each)}
 
 
 @pytest.mark.parametrize(("negative", "positive"), [
@@ -78,6 +88,17 @@ def test_what_cannot_be_used_is_a_sentence(tmp_path, content, sentence):
         read_external(str(path), 32, "none")
 
 
+def test_a_dark_film_of_12_bits_is_read_like_its_neighbours(tmp_path):
+    path = write_zip(tmp_path / "deep.zip", deep_entries(12, dark=2) | {"Normal/broken.png": b"no picture"})
+    found = read_external(str(path), 64, "none")
+    assert found.database.bits == 12
+    for seed, times in ((0, 8), (1, 20), (2, 1)):
+        grey, place = twelve_bits(seed, times) >> 4, found.files.index(f"Normal/n{seed}.png")
+        np.testing.assert_array_equal(found.images[place], grey)
+        np.testing.assert_array_equal(found.thumbnails[place], grey)
+    np.testing.assert_array_equal(thumbnails_of(found.database, found.files), found.thumbnails)
+
+
 def test_a_zip_that_climbs_out_is_refused(tmp_path):
     path = write_zip(tmp_path / "evil.zip", entries("../normal/a{}.png", "../tb/b{}.png"))
     with pytest.raises(ExternalError, match="climbs out"):
@@ -98,11 +119,10 @@ def test_twins_of_training_films_are_found():
     assert known_films(inside, outside).tolist() == [False, True, False, True]
 
 
-def measured(tmp_path, logits, twin=None):
+def measured(tmp_path, logits):
     found = read_external(str(write_zip(tmp_path / "e.zip", entries("normal/a{}.png", "tb/b{}.png"))), 32, "none")
-    twin = np.zeros(24, bool) if twin is None else twin
     points = {"0.5": 0.5, "sensitivity_90": 0.8}
-    return found, measure(found, twin, logits(found.target), INSIDE, points, SCALING, 300, 0)
+    return found, measure(found, logits(found.target), INSIDE, points, SCALING, 300, 0)
 
 
 def test_what_is_measured(tmp_path):
@@ -122,17 +142,27 @@ def test_an_inverted_model_is_called_so(tmp_path):
     assert bad["auroc"]["high"] < 0.5
 
 
-def test_twins_are_left_out_of_every_figure(tmp_path):
-    twin = np.zeros(24, bool)
-    twin[:3] = True
-    _, found = measured(tmp_path, lambda target: target.astype(float), twin)
-    assert found["n"] == 21
-    assert found["twins_left_out"] == 3
+def test_films_of_the_training_database_are_left_out(tmp_path):
+    found = read_external(str(write_zip(tmp_path / "e.zip", entries("normal/a{}.png", "tb/b{}.png"))), 32, "none")
+    left = without_known(found, np.stack([grey_film(500), found.thumbnails[3], found.thumbnails[20]]))
+    assert left.known == 2
+    assert np.bincount(left.target).tolist() == [11, 11]
+    assert set(found.files) - set(left.files) == {found.files[3], found.files[20]}
+    for part in (left.images, left.thumbnails, left.files):
+        assert len(part) == 22
+    with pytest.raises(ExternalError, match="3 of the 24 films of the external database e stand in the training"):
+        without_known(found, found.thumbnails[:3])
+
+
+def test_copies_within_a_set_count_once(tmp_path):
+    films = entries("normal/a{}.png", "tb/b{}.png")
+    films |= {f"normal/copy{i}.png": films["normal/a0.png"] for i in range(3)}
+    found = read_external(str(write_zip(tmp_path / "c.zip", films)), 32, "none")
+    assert len(np.unique(found.group)) == 24
+    assert len(found.target) == 27
 
 
 def test_montgomery_is_read_and_shares_no_film_with_the_kaggle_sample(films):
-    from tblib.external import thumbnails_of
-
     found = read_external(str(films / "montgomery.zip"), 64, "none")
     assert np.bincount(found.target).tolist() == [80, 58]
     database = open_database(films / "TB_database.zip")

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 from sklearn import metrics as sk
 from sklearn.metrics import roc_auc_score
 
 from tblib.metrics import (
+    DRAWS,
     Estimate,
     Scored,
     at_balance,
@@ -21,7 +22,10 @@ from tblib.metrics import (
     composites,
     confusion,
     ece,
+    label_p,
+    net_share,
     odds_ratio,
+    paired_p,
     ppv_at,
     proportions,
     ranking,
@@ -158,3 +162,102 @@ def test_values_at_other_balances():
     assert found.value == pytest.approx(0.9 * 0.05 / (0.9 * 0.05 + 0.2 * 0.95))
     assert found.low < found.value < found.high
     assert ppv_at(Estimate(0, 0, 0), Estimate(1, 1, 1), 0.1).value is None
+
+
+# --- does a score go with the label?
+
+
+def carried(positives_with: int, positives: int, negatives_with: int, negatives: int) -> Scored:
+    """A cue that so many films of each class carry."""
+    target = np.r_[np.ones(positives, np.int64), np.zeros(negatives, np.int64)]
+    cue = np.r_[np.arange(positives) < positives_with, np.arange(negatives) < negatives_with].astype(float)
+    return Scored(target, cue, np.arange(len(target)))
+
+
+@pytest.mark.parametrize(("table", "p"), [
+    ((0, 150, 10, 750), 0.384),  # a bootstrap said 0.0005: it never draws a carrier into a class that has none
+    ((0, 258, 8, 680), 0.115),
+    ((5, 100, 5, 100), 1.0),
+    ((30, 100, 5, 100), 0.0000036),
+])  # fmt: skip
+def test_a_rare_cue_is_judged_as_fisher_does(table, p):
+    found = label_p(carried(*table), 0)
+    (a, n, b, m) = table
+    assert found == pytest.approx(fisher_exact([[a, n - a], [b, m - b]]).pvalue)
+    assert found == pytest.approx(p, rel=0.02)
+
+
+@pytest.mark.parametrize("table", [(0, 150, 10, 750), (0, 258, 8, 680), (2, 150, 14, 750)])
+def test_the_interval_of_a_rare_cue_does_not_deny_what_its_test_leaves_open(table):
+    films = carried(*table)
+    area = ranking(films, bootstrap_weights(films, 200, 0))
+    assert area.low < 0.5 < area.high
+    assert area.value == pytest.approx(roc_auc_score(films.target, films.score))
+
+
+@pytest.mark.parametrize("kind", ["carried by 1 %", "of many values, rarely above nothing", "of many values"])
+def test_without_an_association_p_is_small_as_rarely_as_it_says(kind, monkeypatch):
+    monkeypatch.setattr("tblib.metrics.DRAWS", 399)
+    rng = np.random.default_rng(0)
+    small = 0
+    for seed in range(150):
+        target, score = (np.arange(600) % 6 == 0).astype(np.int64), rng.normal(size=600)
+        if kind != "of many values":
+            score = np.where(rng.random(600) < 0.01, 1.0 if "carried" in kind else score, 0.0)
+        small += label_p(Scored(target, score, np.arange(600)), seed) <= 0.05
+    assert small <= 16  # 7.5 are expected at most; 17 or more come once in five hundred times
+
+
+def test_a_score_of_many_values_is_judged_as_mann_and_whitney_do():
+    films = scored(3, films=120, signal=0.3)
+    theirs = mannwhitneyu(films.score[films.target == 1], films.score[films.target == 0]).pvalue
+    assert label_p(films, 0) == pytest.approx(theirs, abs=0.01)
+    assert label_p(films, 0, one_sided=True) == pytest.approx(theirs / 2, abs=0.01)
+    away = Scored(films.target, -films.score, films.group)
+    assert label_p(away, 0) == pytest.approx(theirs, abs=0.01)
+    assert label_p(away, 0, one_sided=True) > 0.9
+
+
+def test_copies_of_a_film_prove_nothing_more():
+    films = carried(4, 20, 1, 40)
+    copied = Scored(*(np.repeat(part, 5) for part in (films.target, films.score, films.group)))
+    assert label_p(copied, 0) == label_p(films, 0)
+    many = scored(1, films=60, signal=0.4)
+    again = Scored(*(np.repeat(part, 5) for part in (many.target, many.score, many.group)))
+    assert label_p(again, 0) == label_p(many, 0)
+
+
+def test_what_cannot_go_with_a_label_has_a_p_of_1():
+    assert label_p(Scored(np.array([0, 1, 0, 1]), np.ones(4), np.arange(4)), 0) == 1
+    assert label_p(Scored(np.ones(4, np.int64), np.arange(4.0), np.arange(4)), 0) == 1
+
+
+# --- paired differences
+
+
+def test_signs_are_flipped_by_twin_groups():
+    rng = np.random.default_rng(0)
+    moved = rng.normal(0.5, 1, 30)
+    once = paired_p(moved, np.arange(30), 0)
+    assert 1 / (DRAWS + 1) <= once < 0.1
+    assert paired_p(np.repeat(moved, 4), np.repeat(np.arange(30), 4), 0) == once
+    assert paired_p(np.zeros(10), np.arange(10), 0) == 1
+    assert paired_p(np.full(6, 2.0), np.arange(6), 0) == pytest.approx(2 / 2**6, abs=0.01)
+
+
+@given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=5, max_size=60))
+def test_the_net_share_lies_in_its_interval_which_never_has_no_width(turned):
+    values = np.array(turned)
+    found = net_share(values, np.arange(len(values)))
+    assert found.value == pytest.approx(values.mean())
+    assert -1.0001 <= found.low <= found.value <= found.high <= 1.0001
+    assert found.high - found.low > 0.01
+
+
+def test_the_net_share_covers_the_truth_about_as_often_as_it_says():
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        turned = rng.choice([-1.0, 0.0, 1.0], 80, p=[0.02, 0.9, 0.08])
+        found = net_share(turned, np.arange(80))
+        covered += found.low <= 0.06 <= found.high
+    assert 0.92 <= covered / 400 <= 0.995

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import grey_film
 
 from tblib import trials
 from tblib.budgets import RUNGS
 from tblib.metrics import Scored
+from tblib.model import CNN, ModelError
+from tblib.prepare import Normalisation
 from tblib.remedies import MID_GREY
-from tblib.trials import answer, climb, cure, deny, plant, rung
+from tblib.trials import answer, climb, cure, deny, in_view, plant, rung
 
 N, SIDE = 96, 32
 TRAIN = np.arange(N) % 4 != 0
@@ -59,6 +62,29 @@ def test_another_films_outline_is_no_films_own():
     assert ((cut == 7).sum((1, 2)) == SIDE).all()
     rows = (cut == 7).any(2).argmax(1)
     assert (rows != places[:, 0, 0] % SIDE).mean() > 0.9
+
+
+@pytest.mark.parametrize(("name", "share"), [
+    ("border 5 %", 0), ("outside the lungs", 0), ("lung shape only", 0), ("lungs only", 1), ("whole film", 1),
+    ("outside the centre", 1 - (32 - 2 * 6) ** 2 / 32**2),
+])  # fmt: skip
+def test_how_much_lung_a_rung_leaves_in_view_is_counted(name, share):
+    """All but the middle of a film shows lung where the lungs reach far out, and so does another film's outline."""
+    fields = FIELDS if share in (0, 1) else np.ones_like(FIELDS)
+    seen = in_view(fields, name)
+    assert (seen & fields).sum() / fields.sum() == pytest.approx(share)
+    if name != "lung shape only":
+        np.testing.assert_array_equal(seen, rung(np.full_like(FILMS, 7), fields, name) == 7)
+
+
+def test_a_kept_fit_is_known_by_the_precision_that_auto_came_to(monkeypatch):
+    kept = set()
+    for found in ("bf16", "fp32"):
+        monkeypatch.setattr(trials, "pick_precision", lambda wanted, device, found=found: found)
+        kept.add(trials.settled({"width": 4})["precision"])
+    assert kept == {"bf16", "fp32"}
+    monkeypatch.undo()
+    assert trials.settled({"precision": "fp32"})["precision"] == "fp32"
 
 
 def test_a_network_climbs_where_the_cue_is_and_not_elsewhere():
@@ -155,3 +181,10 @@ def test_the_other_remedies_in_training_learn_too(remedy):
 def test_no_film_gives_no_logit():
     cnn, by = trials.trained(FILMS, LABEL, None, trials.training_of(SMALL | {"epochs": 1}))
     assert trials.logits_of(cnn, FILMS[:0], by).shape == (0,)
+
+
+def test_a_logit_that_is_no_number_is_no_finding():
+    cnn = CNN(SIDE, width=4)
+    torch.nn.init.constant_(cnn.head[-1].bias, float("nan"))
+    with pytest.raises(ModelError, match=f"gives {N} of {N} films a score that is no finite number"):
+        trials.logits_of(cnn, FILMS, Normalisation(100, 50))
