@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from tblib.artefacts import artefacts, facts
+from tblib.catalogue import need_same_films
 from tblib.film import Film, Pixels, resized
 from tblib.findings import percent
 from tblib.metrics import Floats
@@ -21,7 +22,14 @@ from tblib.twins import standardised
 
 COARSE = 16  # px a side of the thumbnails that films are compared by
 BLUR = 2.0  # px of such a thumbnail: what is left of a film without its blur is the outline of its parts
-READS = ("preparation.json", "split.csv", "images.npy", "predictions.csv", "catalogue.csv")  # of a run
+READS = (
+    "preparation.json",
+    "split.csv",
+    "images.npy",
+    "predictions.csv",
+    "catalogue.csv",
+    "catalogue.json",
+)  # of a run
 STRANGE = 0.01  # share of the validation films that are farther from all training films than the limit
 SUSPECT_OF = {  # cue of the catalogue -> suspect of the audit
     "one channel": ONE_CHANNEL,
@@ -69,7 +77,9 @@ def open_background(run: Run) -> Background:
 
     Raises:
         MissingInputError: a step's file is not there.
+        CatalogueError: the catalogue is of other films than were prepared.
     """
+    need_same_films(run)
     preparation, split = run.facts("preparation.json"), run.table("split.csv")
     images = np.load(run.need("images.npy"), mmap_mode="r")
     test = run.table("predictions.csv").query("part == 'test'")

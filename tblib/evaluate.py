@@ -26,7 +26,7 @@ from tblib.metrics import (
     proportions,
     ranking,
 )
-from tblib.model import ModelError, TrainedModel, load_model
+from tblib.model import AGAIN, ModelError, TrainedModel, load_model
 from tblib.run import Run, write_json, write_table
 from tblib.train import films_of, infer, load_part, pick_device
 
@@ -82,13 +82,17 @@ def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
     """The validation and test rows of ``split.csv`` with the model's logit and probability = sigmoid(logit).
 
     Raises:
-        ModelError: the model was trained on another preparation than the run's.
+        ModelError: the model was trained on another preparation than the run's, does not tell how it was trained, or
+            gives a film no finite score.
     """
     preparation = run.facts("preparation.json")
+    lacking = [name for name in ("threads", "pos_weight") if name not in trained.training]
+    if lacking:
+        raise ModelError(f"The model in {run.folder} does not tell the {lacking[0]} of its training. {AGAIN}")
     if trained.preparation != preparation:
         raise ModelError(
             f"The model in {run.folder} was trained on another preparation (input {trained.size} px; the run's images "
-            f"have {preparation['size']} px). Train again: python -m tblib run --name {run.folder.name} --from training"
+            f"have {preparation['size']} px). Train again: {run.command('--from', 'training')}"
         )
     torch.set_num_threads(trained.training["threads"])  # sums depend on it in their last bits
     device = pick_device()
@@ -96,7 +100,7 @@ def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
     rows = run.table("split.csv")
     parts = []
     for part in ("val", "test"):
-        logits = infer(cnn, films_of(load_part(run, part, device)), trained.normalisation).double().cpu().numpy()
+        logits = infer(cnn, films_of(load_part(run, part, device)), trained.normalisation).cpu().double().numpy()
         parts.append(rows[rows["part"] == part].assign(logit=logits, probability=expit(logits)))
     return pd.concat(parts, ignore_index=True)
 

@@ -7,7 +7,6 @@ downloaded weight goes into it, so a real database with masks can judge it: `dic
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,12 +22,12 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
-from tblib import box, chest, edits, phantom
+from tblib import phantom
 from tblib.catalogue import Database
 from tblib.edits import Mask
 from tblib.film import Pixels, resized
 from tblib.metrics import Floats
-from tblib.run import ROOT, replacing
+from tblib.run import ROOT, code_digest, file_digest, replacing
 
 SIDE = 64  # px: a lung is some 25 of them wide
 WIDTH = 8  # channels of the first level
@@ -62,12 +61,13 @@ class LungNetwork(nn.Module):
         return logits
 
 
-def lung_fields(films: Pixels) -> Mask:
+def lung_fields(films: Pixels, network: LungNetwork | None = None) -> Mask:
     """Bool (N, H, W): the estimated lung fields, at most two a film, of films uint8 (N, H, W).
 
-    A film on which next to nothing looks like lung gets an empty mask.
+    A film on which next to nothing looks like lung gets an empty mask. By default this machine's network is asked; a
+    model that was trained on cropped films brings the one that they were cropped by.
     """
-    network, shape = lung_network(), films.shape[1:]
+    network, shape = network or lung_network(), films.shape[1:]
     small = torch.from_numpy(np.stack([resized(film, SIDE) for film in films])).float().unsqueeze(1)
     fields = np.empty(films.shape, bool)
     with torch.inference_mode():
@@ -81,12 +81,19 @@ def lung_fields(films: Pixels) -> Mask:
 
 
 def known_fields(database: Database, files: list[str], size: int) -> Mask | None:
-    """Bool (N, size, size): the masks that a database brings for its films `files`; None where one has none."""
-    masks = {PurePosixPath(other).stem: other for other in database.others if _is_mask(other)}
-    found = [masks.get(PurePosixPath(file).stem) for file in files]
+    """Bool (N, size, size): the masks that a database brings for its films `files`; None where one has none.
+
+    A film's mask has its name. Where several have, as in class folders that count their films alike, it is the one
+    that shares most folders with the film; where that is not one, the film has none.
+    """
+    masks: dict[str, list[str]] = {}
+    for other in database.others:
+        if _is_mask(other):
+            masks.setdefault(PurePosixPath(other).stem, []).append(other)
+    found = [_own_mask(file, masks.get(PurePosixPath(file).stem, [])) for file in files]
     if not all(found):
         return None
-    return np.stack([_mask(database.read(str(name)), size) for name in found])
+    return np.stack([_mask(database.read(name), size) for name in found])
 
 
 def dice(one: Mask, other: Mask) -> Floats:
@@ -104,9 +111,25 @@ def lung_network() -> LungNetwork:
             taught = teach()
             with replacing(path) as part:
                 save_file(taught, part)
+    return network_of(load_file(path))
+
+
+def network_of(weights: dict[str, Tensor]) -> LungNetwork:
+    """The network with these weights, as `teach` returns them, ready for use.
+
+    Raises:
+        RuntimeError: they are those of another network.
+    """
     network = LungNetwork()
-    network.load_state_dict(load_file(path))
+    network.load_state_dict(weights)
     return network.eval()
+
+
+def save_network(path: Path) -> str:
+    """Write this machine's network to `path` as safetensors, whole or not at all; SHA-256 of the file."""
+    with replacing(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in lung_network().state_dict().items()}, part)
+    return file_digest(path)
 
 
 def teach(phantoms: int = PHANTOMS, steps: int = STEPS) -> dict[str, Tensor]:
@@ -115,8 +138,8 @@ def teach(phantoms: int = PHANTOMS, steps: int = STEPS) -> dict[str, Tensor]:
     films, fields = (torch.from_numpy(np.stack(arrays)).float().unsqueeze(1) for arrays in zip(*drawn, strict=True))
     generator, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
     torch.set_num_threads(THREADS)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # of the CPU alone: the network needs no card, and opens none
+        torch.default_generator.manual_seed(0)
         network = LungNetwork().to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -155,7 +178,14 @@ def _two_largest(mask: Mask) -> Mask:
 
 def _is_mask(file: str) -> bool:
     path = PurePosixPath(file)
-    return path.suffix.lower() == ".png" and path.parent.name.lower() in MASK_FOLDERS
+    return path.suffix.lower() == ".png" and any(folder.lower() in MASK_FOLDERS for folder in path.parts[:-1])
+
+
+def _own_mask(file: str, masks: list[str]) -> str:
+    """Of the masks that have a film's name, the one whose folders are most like the film's, or ""."""
+    folders = PurePosixPath(file).parts[:-1]
+    shared = [len(set(folders) & set(PurePosixPath(mask).parts[:-1])) for mask in masks]
+    return masks[shared.index(max(shared))] if shared and shared.count(max(shared)) == 1 else ""
 
 
 def _mask(content: bytes, size: int) -> Mask:
@@ -211,6 +241,5 @@ def _dice_loss(probability: Tensor, field: Tensor) -> Tensor:
 
 
 def _digest() -> str:
-    """SHA-256 of the code that draws the phantoms and teaches the network."""
-    sources = [Path(str(module.__file__)) for module in (box, chest, edits, phantom)] + [Path(__file__)]
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    """SHA-256 of the code that draws the phantoms and teaches the network, and of the packages that it is taught by."""
+    return code_digest(("box", "chest", "edits", "phantom", "lungs"))

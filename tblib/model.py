@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,16 @@ from torch.nn.functional import interpolate
 from torch.nn.utils import fuse_conv_bn_eval
 
 from tblib import TblibError, __version__
+from tblib.lungs import LungNetwork, network_of
 from tblib.prepare import Normalisation
+from tblib.remedies import needs_lungs
 from tblib.run import replacing
 
 CHANNELS = (1, 2, 4, 8)  # of the four blocks, times the width; each halves the side
 HIDDEN = (256, 128, 32)  # of the fully connected layers before the last; narrow ones may die while they learn
+LUNGS = "lungs."  # before the names of the lung network's tensors
 MAGIC = "tblib CNN"  # says whose file it is
+AGAIN = "Train again (python -m tblib run --from training, with the run's --name), or give another model."
 
 
 class ModelError(TblibError):
@@ -76,11 +82,13 @@ class TrainedModel:
         cnn: the network, `folded`, float32, channels last, on the CPU until moved.
         preparation: the content of ``preparation.json``: class names, size, mean, sd, split.
         training: parameters and outcome of the training, among them ``pos_weight``.
+        lungs: the network by which its films were cropped, where they were, so that another machine crops alike.
     """
 
     cnn: CNN
     preparation: dict[str, Any]
     training: dict[str, Any]
+    lungs: LungNetwork | None = None
 
     @property
     def size(self) -> int:
@@ -98,23 +106,34 @@ class TrainedModel:
         return Normalisation(self.preparation["mean"], self.preparation["sd"])
 
 
-def save_model(path: Path, weights: dict[str, Tensor], preparation: dict[str, Any], training: dict[str, Any]) -> None:
-    """Write a network's state as safetensors with `preparation` and `training` in the metadata, whole or not at all."""
+def save_model(
+    path: Path,
+    weights: dict[str, Tensor],
+    preparation: dict[str, Any],
+    training: dict[str, Any],
+    lungs: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a network's state as safetensors with `preparation` and `training` in the metadata, whole or not at all.
+
+    Where films are cropped by their lungs, the state of the network that finds these goes with it.
+    """
     metadata = {
         "program": MAGIC,
         "version": __version__,
         "preparation": json.dumps(preparation, ensure_ascii=False),
         "training": json.dumps(training, ensure_ascii=False),
     }
+    tensors = weights | {f"{LUNGS}{name}": tensor for name, tensor in (lungs or {}).items()}
     with replacing(path) as part:
-        part.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}, metadata))
+        part.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def load_model(path: Path) -> TrainedModel:
     """Read what `save_model` wrote.
 
     Raises:
-        ModelError: there is no such file, it is no safetensors file, or one of another program or network.
+        ModelError: there is no such file, it is no safetensors file, or one of another program or network; or what it
+            holds gives no score: weights that are no finite numbers, a mean, size or class name that is none.
     """
     if not path.is_file():
         raise ModelError(f"There is no model file {path}. Train one first: python -m tblib run")
@@ -126,15 +145,83 @@ def load_model(path: Path) -> TrainedModel:
         raise ModelError(f"{path} is no safetensors file, or a damaged one ({error}).") from error
     if metadata.get("program") != MAGIC:
         raise ModelError(f"{path} was not written by tblib; its weights fit no network here. Give a model.safetensors.")
-    preparation, training = json.loads(metadata["preparation"]), json.loads(metadata["training"])
-    cnn = CNN(preparation["size"], training["dropout"], training.get("width", 32))
+    preparation, training = (_facts(path, metadata, name) for name in ("preparation", "training"))
+    lungs = None
+    found_by = {name.removeprefix(LUNGS): weights.pop(name) for name in list(weights) if name.startswith(LUNGS)}
+    if needs_lungs(preparation.get("remedy", "none")) and not found_by:
+        raise ModelError(
+            f"{path} was trained on films cropped by their lungs, and does not hold the network that found these (it "
+            f"was written by an earlier version); its answers here would be of other films. {AGAIN}"
+        )
     try:
+        cnn = CNN(preparation["size"], training["dropout"], training.get("width", 32))
         cnn.load_state_dict(weights)
+        lungs = network_of(found_by) if found_by else None
     except RuntimeError as error:
         raise ModelError(
             f"{path} holds another network than this version of tblib builds; train again. ({error})"
         ) from error
-    return TrainedModel(folded(cnn), preparation, training)
+    if not (
+        is_finite(cnn) and is_finite(folded(cnn)) and (lungs is None or is_finite(lungs))
+    ):  # a variance below 0 shows only where it is folded in
+        raise ModelError(f"{path} holds weights that are no finite numbers, and would call every film alike. {AGAIN}")
+    return TrainedModel(cnn, preparation, training, lungs)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number, as JSON's NaN and Infinity are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_finite(cnn: nn.Module) -> bool:
+    """Whether all of a network's weights and statistics are finite numbers."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in cnn.state_dict().values())
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # of the metadata -> key -> (test, what it must be)
+    "preparation": {
+        "size": (lambda value: _is_count(value) and value % 16 == 0, "a multiple of 16"),
+        "mean": (is_number, "a finite number"),
+        "sd": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
+        "negative": (_is_name, "the name of a class"),
+        "positive": (_is_name, "the name of a class"),
+    },
+    "training": {
+        "dropout": (lambda value: is_number(value) and 0 <= value < 1, "a number of 0 or more, below 1"),
+        "width": (_is_count, "a whole number above 0"),
+        "threads": (_is_count, "a whole number above 0"),
+        "pos_weight": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
+    },
+}
+OPTIONAL = ("width", "threads", "pos_weight")  # for an answer; the last two are needed for an evaluation
+
+
+def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
+    """One of the two parts of a model file's metadata.
+
+    Raises:
+        ModelError: it is not there, or lacks what an answer takes.
+    """
+    try:
+        facts: Any = json.loads(metadata.get(name, ""))
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise ModelError(f"{path} does not tell of its {name}; it is damaged. {AGAIN}")
+    for key, (holds, wanted) in WANTED[name].items():
+        if key not in facts and key not in OPTIONAL:
+            raise ModelError(f"{path} does not tell the {key} of its {name}. {AGAIN}")
+        if key in facts and not holds(facts[key]):
+            raise ModelError(f"{path} cannot be used: its {key} is {facts[key]!r}, not {wanted}. {AGAIN}")
+    return facts
 
 
 def folded(cnn: CNN) -> CNN:

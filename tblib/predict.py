@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from tblib.cautions import READS, Background, Caution, cautions, open_background
 from tblib.evaluate import Calibration
 from tblib.film import Film, FilmError, Pixels, open_film
 from tblib.metrics import Floats
-from tblib.model import TrainedModel, load_model
+from tblib.model import TrainedModel, is_number, load_model
 from tblib.remedies import seen as as_seen
 from tblib.run import Run
 from tblib.saliency import gate, maps
@@ -115,23 +115,39 @@ class Predictor:
         return open_background(self.run) if self.run else None
 
     def scores(self, seen: Pixels) -> list[Score]:
-        """The scores of films as the model sees them, uint8 (N, size, size)."""
+        """The scores of films as the model sees them, uint8 (N, size, size).
+
+        Raises:
+            ModelError: a logit is no finite number.
+            PredictionError: a calibrated probability is none.
+        """
         films = torch.from_numpy(seen.copy())[:, None]  # (N, 1, size, size)
         logits = infer(self.trained.cnn, [films], self.trained.normalisation).double().numpy()
-        calibrated = self.calibration.probability(logits) if self.calibration else [None] * len(logits)
+        known = self.calibration.probability(logits) if self.calibration else None
+        if known is not None and not np.isfinite(known).all():
+            raise PredictionError("The calibration beside the model gives no finite probability; evaluate it again.")
         return [
             Score(float(logit), float(1 / (1 + np.exp(-logit))), None if share is None else float(share))
-            for logit, share in zip(logits, calibrated, strict=True)
+            for logit, share in zip(logits, [None] * len(logits) if known is None else known, strict=True)
         ]
+
+    def film(self, content: bytes, name: str) -> Film:
+        """The picture file with these bytes, scaled as the training films were; `name` is only used in messages.
+
+        Raises:
+            FilmError: the file is no usable picture.
+        """
+        return open_film(content, name, self.trained.preparation.get("bits", 8))
 
     def answer(self, content: bytes, name: str, point: str = "0.5") -> Answer:
         """What the model says of the picture file with these bytes; `name` is only used in messages.
 
         Raises:
             FilmError: the file is no usable picture.
-            PredictionError: there is no such operating point.
+            ModelError: the model gives it no finite score.
+            PredictionError: there is no such operating point, or no finite calibrated probability.
         """
-        film = open_film(content, name)
+        film = self.film(content, name)
         seen = self._seen(film.grey)
         return self.at(Answer(film, seen, self.scores(seen[None])[0], 0.5, ""), point)
 
@@ -176,7 +192,7 @@ class Predictor:
         Raises:
             EditError: a change does not fit on a film as small as this.
         """
-        films = changed(film, changes)
+        films = changed(film, changes, self.trained.lungs)
         return WhatIf(films, *self.scores(np.stack([self._seen(grey) for grey in (film.grey, *films)])))
 
     def attribution(self, answer: Answer) -> Attribution:
@@ -203,7 +219,7 @@ class Predictor:
         return Attribution(maps(self.trained.cnn, answer.seen[None], self.trained.normalisation, 0)[0], sentence)
 
     def _seen(self, grey: Pixels) -> Pixels:
-        return as_seen(grey, self.trained.size, self.trained.remedy)
+        return as_seen(grey, self.trained.size, self.trained.remedy, self.trained.lungs)
 
 
 def open_predictor(model: Path) -> Predictor:
@@ -211,16 +227,48 @@ def open_predictor(model: Path) -> Predictor:
 
     Raises:
         ModelError: the model file cannot be used.
+        PredictionError: ``metrics.json`` cannot be, as where a threshold or the calibration is no finite number.
     """
     trained = load_model(model)
     run = Run(model.absolute().parent)
     if not run.path("metrics.json").is_file():
         return Predictor(trained, {"0.5": 0.5}, None)
-    metrics = run.facts("metrics.json")
-    scaling = metrics["calibration"]
+    thresholds, calibration = _operating(run)
     whole = all(run.path(file).is_file() for file in READS)
-    calibration = Calibration(scaling["shift"], scaling["temperature"], scaling["note"])
-    return Predictor(trained, metrics["thresholds"], calibration, run if whole else None)
+    return Predictor(trained, thresholds, calibration, run if whole else None)
+
+
+def _operating(run: Run) -> tuple[dict[str, float], Calibration]:
+    """Thresholds and calibration of the run's ``metrics.json``.
+
+    Raises:
+        PredictionError: they are not there, or are numbers that nothing can be judged by.
+    """
+    try:
+        metrics: dict[str, Any] = run.facts("metrics.json")
+        thresholds, scaling = metrics["thresholds"], metrics["calibration"]
+        found = Calibration(scaling["shift"], scaling["temperature"], scaling["note"])
+        wrong = [
+            f"the threshold {name} is {value!r}, not a number within 0 … 1"
+            for name, value in thresholds.items()
+            if not (is_number(value) and 0 <= value <= 1)
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PredictionError(_evaluate_again(run, f"it is damaged ({type(error).__name__}: {error})")) from error
+    if not is_number(found.shift):
+        wrong.append(f"the calibration's shift is {found.shift!r}, not a finite number")
+    if not (is_number(found.temperature) and found.temperature > 0):
+        wrong.append(f"the calibration's temperature is {found.temperature!r}, not a finite number above 0")
+    if wrong:
+        raise PredictionError(_evaluate_again(run, "; ".join(wrong)))
+    return thresholds, found
+
+
+def _evaluate_again(run: Run, why: str) -> str:
+    return (
+        f"{run.path('metrics.json')} cannot be used: {why}. Evaluate again: "
+        f"python -m tblib run --name {run.folder.name} --only evaluation"
+    )
 
 
 def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5", warn: bool = False) -> pd.DataFrame:
@@ -297,7 +345,7 @@ def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
     """
     rows = []
     for name, content in list(samples.items())[:1]:
-        film = working_copy(open_film(content, name))
+        film = working_copy(predictor.film(content, name))
         for change, changes in EXAMPLES.items():
             found = predictor.what_if(film, changes)
             shares = (found.as_is.best, found.edited.best, found.placebo.best)

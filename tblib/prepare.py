@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,17 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.catalogue import CHUNK, Database, usable
-from tblib.film import Pixels, open_film
-from tblib.remedies import on_films, seen
+from tblib.film import Pixels
+from tblib.remedies import needs_lungs, on_films, seen
 from tblib.run import Run, replacing, write_json, write_table
+
+if TYPE_CHECKING:
+    from tblib.lungs import LungNetwork
 
 PARTS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
 GROUPING = {"marker": "marker", "white_rectangle": "rectangle", "bordered": "border"}  # column -> cue, of `cue_groups`
+LUNGS = "lungs.safetensors"  # in the run folder: the network that films were cropped by, where they were
 LEAST_A_CLASS = 10  # films of a class below which an 80/10/10 split leaves a part with none
 
 
@@ -48,14 +52,19 @@ def decode_images(database: Database, files: list[str], size: int, path: Path, r
         decode_into(images, database, files, remedy)
 
 
-def decode_into(images: Pixels, database: Database, files: list[str], remedy: str) -> None:
-    """Fill uint8 (N, size, size) with the films of N files, as a model trained with `remedy` sees them."""
+def decode_into(
+    images: Pixels, database: Database, files: list[str], remedy: str, lungs: LungNetwork | None = None
+) -> None:
+    """Fill uint8 (N, size, size) with the films of N files, as a model trained with `remedy` sees them.
+
+    `lungs` estimates where the lungs are, by default this machine's own network.
+    """
     size = images.shape[1]
 
     def fill(start: int) -> None:
         """Decode one chunk of films into its place."""
         for i in range(start, min(start + CHUNK, len(files))):
-            images[i] = seen(open_film(database.read(files[i]), files[i]).grey, size, remedy)
+            images[i] = seen(database.film(files[i]).grey, size, remedy, lungs)
 
     starts = range(0, len(files), CHUNK)
     jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
@@ -127,8 +136,8 @@ def prepare(run: Run, database: Database, size: int, seed: int, remedy: str = "n
 
     ``split.csv`` has a row an image: image (its number in ``images.npy``), file, label, target (1 for the
     positive class), twin_group, cues (its label and what it carries, `cue_groups`), part. ``preparation.json`` is
-    the one place where class names, input size, what was done to the films (that part of `remedy`) and
-    normalisation are kept; the model file carries them on.
+    the one place where class names, input size, the least bit depth of deep films (the catalogue's), what was done to
+    the films (that part of `remedy`) and normalisation are kept; the model file carries them on.
 
     Raises:
         PreparationError: the size is not a multiple of 16 from 32 on, or the split cannot be made.
@@ -137,8 +146,11 @@ def prepare(run: Run, database: Database, size: int, seed: int, remedy: str = "n
     if size < 32 or size % 16:
         raise PreparationError(f"size is {size}; the CNN halves it four times and needs a multiple of 16, at least 32.")
     table, done = run.table("catalogue.csv"), on_films(remedy)
+    catalogued = run.facts("catalogue.json")
+    database = replace(database, bits=catalogued.get("bits", 8))
     films = usable(table)
     part = split(table, seed)
+    lungs = _lungs_of(run, done)  # before films are cropped by them
     decode_images(database, films["file"].tolist(), size, run.path("images.npy"), done)
     rows = films[["file", "label", "twin_group"]].assign(
         cues=cue_groups(films), part=part, target=(films["label"] == database.positive).astype(int)
@@ -151,7 +163,10 @@ def prepare(run: Run, database: Database, size: int, seed: int, remedy: str = "n
         "negative": database.negative,
         "positive": database.positive,
         "size": size,
+        "database": catalogued["digest"],
+        "bits": database.bits,
         "remedy": done,
+        **lungs,
         "mean": statistics.mean,
         "sd": statistics.sd,
         "seed": seed,
@@ -160,6 +175,16 @@ def prepare(run: Run, database: Database, size: int, seed: int, remedy: str = "n
     write_table(run.path("split.csv"), rows)
     write_json(run.path("preparation.json"), content)
     return content
+
+
+def _lungs_of(run: Run, remedy: str) -> dict[str, str]:
+    """Where a remedy needs the lung network, keep a copy beside the images; its digest, under "lungs"."""
+    if not needs_lungs(remedy):
+        run.path(LUNGS).unlink(missing_ok=True)
+        return {}
+    from tblib.lungs import save_network  # brings torch, which a plain preparation does not need
+
+    return {"lungs": save_network(run.path(LUNGS))}
 
 
 def load_images(run: Run) -> Pixels:

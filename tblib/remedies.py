@@ -6,6 +6,8 @@ prepared is done to every film that the model is asked about later, whichever da
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tblib import TblibError, edits
@@ -13,6 +15,9 @@ from tblib.artefacts import artefacts
 from tblib.box import Box, Widths
 from tblib.edits import Mask
 from tblib.film import Film, Pixels, resized
+
+if TYPE_CHECKING:
+    from tblib.lungs import LungNetwork
 
 NONE = "none"
 ON_FILMS = {
@@ -59,21 +64,29 @@ def on_films(remedy: str) -> str:
     return "+".join(name for name in chosen(remedy) if name in ON_FILMS) or NONE
 
 
-def seen(grey: Pixels, size: int, remedy: str) -> Pixels:
-    """Uint8 (size, size): what a model trained with `remedy` gets of a film, uint8 (H, W)."""
+def needs_lungs(remedy: str) -> bool:
+    """Whether films are changed by where their lungs are estimated to lie."""
+    return bool({"lung_crop", "lungs_only"}.intersection(chosen(remedy)))
+
+
+def seen(grey: Pixels, size: int, remedy: str, lungs: LungNetwork | None = None) -> Pixels:
+    """Uint8 (size, size): what a model trained with `remedy` gets of a film, uint8 (H, W).
+
+    `lungs` estimates where the lungs are, by default this machine's own network.
+    """
     names = chosen(remedy)
     film = painted_out(grey) if "paint_out" in names else grey
     if "border_crop" in names:
         film = cropped(film, BORDER_CROP)
-    field = lung_field(film) if {"lung_crop", "lungs_only"}.intersection(names) else np.ones_like(film, bool)
+    field = lung_field(film, lungs) if needs_lungs(remedy) else np.ones_like(film, bool)
     if "lung_crop" in names:
         film, field = _cut(film, field)
-    small, lungs = resized(film, size), resized(255 * field.astype(np.uint8), size) >= 128
+    small, within = resized(film, size), resized(255 * field.astype(np.uint8), size) >= 128
     if "equalise" in names:
-        small = evened(small, lungs)
+        small = evened(small, within)
     if "smooth" in names:
         small = edits.blurred(small, SMOOTH * size).pixels
-    return np.where(lungs, small, np.uint8(MID_GREY)) if "lungs_only" in names else small
+    return np.where(within, small, np.uint8(MID_GREY)) if "lungs_only" in names else small
 
 
 def painted_out(grey: Pixels) -> Pixels:
@@ -151,11 +164,11 @@ def cropped(film: Pixels, share: float) -> Pixels:
     return film[rows : film.shape[0] - rows, columns : film.shape[1] - columns]
 
 
-def lung_field(film: Pixels) -> Mask:
-    """The film's estimated lung field; all of it where hardly any is found."""
+def lung_field(film: Pixels, network: LungNetwork | None = None) -> Mask:
+    """The film's estimated lung field, by this machine's network or another; all of it where hardly any is found."""
     from tblib.lungs import lung_fields  # brings torch, which a plain preparation does not need
 
-    field = lung_fields(film[None])[0]
+    field = lung_fields(film[None], network)[0]
     return field if field.mean() >= LEAST_FIELD else np.ones_like(field)
 
 

@@ -14,6 +14,7 @@ from tblib.artefacts import shrunk
 from tblib.box import Box, Widths
 from tblib.edits import Edited
 from tblib.film import Film, Pixels
+from tblib.lungs import LungNetwork
 from tblib.remedies import MID_GREY, cropped, lung_field
 from tblib.suspects import LUMA, SIDE, other_tone, tint_in_grey
 
@@ -83,15 +84,20 @@ class Changed(NamedTuple):
 
 def working_copy(film: Film) -> Film:
     """The film with its long side at most `tblib.artefacts.WORK_SIDE`, on which changes are drawn at once."""
-    return Film(film.mode, shrunk(film.pixels, Image.Resampling.BILINEAR))
+    return replace(film, pixels=shrunk(film.pixels, Image.Resampling.BILINEAR))
 
 
-def changed(film: Film, changes: Changes) -> Changed:
+def changed(film: Film, changes: Changes, lungs: LungNetwork | None = None) -> Changed:
     """The film with `changes`, one after another, beside its placebo.
 
     Each step's placebo is the audit's: the film's own texture in place of a marker, rectangle or border; a tone curve
     that changes the levels by as much as tint or equalisation does. The placebo of a lung mask is the same mask upside
     down; that of a crop cuts as much, all of it right and below, and so spares two sides.
+
+    Args:
+        film: in grey or colour.
+        changes: what is done to it.
+        lungs: the network that finds the lungs, by default this machine's own.
 
     Raises:
         EditError: a change does not fit on a film as small as this.
@@ -106,7 +112,7 @@ def changed(film: Film, changes: Changes) -> Changed:
     if changes.border:
         after = _beside(after, lambda grey: edits.bordered(grey, _widths(grey, changes.border), BEIGE))
     if changes.lungs_only:
-        field = lung_field(film.grey)
+        field = lung_field(film.grey, lungs)
         after = Changed(np.where(field, after.edited, MID_GREY), np.where(field[::-1], after.placebo, MID_GREY))
     if changes.crop:
         height, width = cropped(film.grey, changes.crop).shape

@@ -7,7 +7,7 @@ from conftest import grey_film, png
 from tblib import edits
 from tblib.catalogue import catalogued_database
 from tblib.cautions import SUSPECT_OF, cautions, open_background
-from tblib.film import Film, open_film, resized
+from tblib.film import Film, resized
 from tblib.predict import open_predictor
 
 
@@ -20,7 +20,7 @@ def background(smoke):
 def film(smoke) -> Film:
     """A normal test film of the run."""
     row = smoke.table("predictions.csv").query("part == 'test' and label == 'Normal'").iloc[0]
-    return open_film(catalogued_database(smoke).read(row["file"]), row["file"])
+    return catalogued_database(smoke).film(row["file"])
 
 
 def about(film: Film, background) -> set[str]:
@@ -80,7 +80,7 @@ def test_a_very_small_film_is_told(background):
 
 def test_without_an_audit_or_a_run_the_model_still_answers(smoke, tmp_path):
     for file in ("model.safetensors", "metrics.json", "predictions.csv", "preparation.json", "split.csv",
-                 "catalogue.csv", "images.npy"):  # fmt: skip
+                 "catalogue.csv", "catalogue.json", "images.npy"):  # fmt: skip
         (tmp_path / file).symlink_to(smoke.path(file))
     predictor = open_predictor(tmp_path / "model.safetensors")
     assert predictor.background is not None

@@ -3,13 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from tblib.evaluate import Calibration, evaluate, fit_calibration, measure, thresholds, worst
-from tblib.model import ModelError
+from tblib import evaluate as evaluation
+from tblib.evaluate import Calibration, evaluate, fit_calibration, measure, score_parts, thresholds, worst
+from tblib.model import CNN, ModelError, TrainedModel, load_model, save_model
 from tblib.run import Run, write_json
 
 
@@ -84,3 +86,50 @@ def test_a_model_of_another_preparation_is_refused(smoke, tmp_path):
     write_json(other.path("preparation.json"), smoke.facts("preparation.json") | {"size": 64})
     with pytest.raises(ModelError, match=r"input 32 px; the run's images have 64 px.*--from training"):
         evaluate(other, replicates=10, seed=0)
+
+
+def copied(smoke: Run, folder) -> Run:
+    """A run with the smoke run's films and no model."""
+    other = Run(folder)
+    for file in ("images.npy", "split.csv", "preparation.json"):
+        other.path(file).symlink_to(smoke.path(file))
+    return other
+
+
+def test_a_model_that_gives_no_number_is_not_evaluated(smoke, tmp_path):
+    """Its weights are finite, and their sums are not."""
+    run, preparation = copied(smoke, tmp_path), smoke.facts("preparation.json")
+    weights = CNN(preparation["size"]).state_dict()
+    for name in ("head.1.weight", "head.4.weight", "head.7.weight", "head.10.weight"):
+        weights[name].fill_(3e38)
+    save_model(run.path("model.safetensors"), weights, preparation, {"dropout": 0.0, "threads": 1, "pos_weight": 2.0})
+    with pytest.raises(ModelError, match=r"gives \d+ of \d+ films a score that is no finite number"):
+        evaluate(run, replicates=10, seed=0)
+    assert not run.path("metrics.json").exists()
+
+
+@pytest.mark.parametrize("key", ["threads", "pos_weight"])
+def test_a_model_that_does_not_tell_how_it_was_trained_is_a_sentence(key, smoke):
+    trained = load_model(smoke.path("model.safetensors"))
+    training = {name: value for name, value in trained.training.items() if name != key}
+    with pytest.raises(ModelError, match=f"does not tell the {key} of its training"):
+        score_parts(smoke, TrainedModel(trained.cnn, trained.preparation, training))
+
+
+class OnMps:
+    """Logits on a device that has no float64."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self):
+        return torch.zeros(self.count)
+
+
+def test_logits_leave_the_device_before_they_become_float64(smoke, monkeypatch):
+    monkeypatch.setattr(evaluation, "infer", lambda cnn, films, by: OnMps(sum(len(batch) for batch in films)))
+    scored = score_parts(smoke, load_model(smoke.path("model.safetensors")))
+    assert (scored["logit"] == 0).all()

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
+from fake_cards import refuse_cards
 
 from tblib import lungs
 from tblib.catalogue import open_database
-from tblib.film import open_film, resized
+from tblib.film import resized
 from tblib.phantom import CLASSES, phantom_film
 
 
@@ -21,7 +23,7 @@ def test_estimates_agree_with_the_masks_of_montgomery(films):
     """Real films, real masks, and a network that has seen neither."""
     database = open_database(films / "montgomery.zip")
     files = list(database.labels)
-    small = np.stack([resized(open_film(database.read(file), file).grey, 128) for file in files])
+    small = np.stack([resized(database.film(file).grey, 128) for file in files])
     values = lungs.dice(lungs.lung_fields(small), lungs.known_fields(database, files, 128))
     assert len(values) == 138
     assert values.mean() > 0.9
@@ -75,3 +77,10 @@ def test_teaching_repeats():
 @pytest.mark.parametrize("shape", [(64, 64), (300, 200)])
 def test_fields_have_the_films_shape(shape):
     assert lungs.lung_fields(np.zeros((1, *shape), np.uint8)).shape == (1, *shape)
+
+
+def test_teaching_leaves_every_card_alone(monkeypatch):
+    refuse_cards(monkeypatch)
+    # PyTorch's own look, before each step, at whether a card records a graph; nothing of ours.
+    monkeypatch.setattr(torch.optim.Adam, "_accelerator_graph_capture_health_check", lambda self: None)
+    lungs.teach(phantoms=2, steps=2)

@@ -1,11 +1,13 @@
 """The CNN is what the protocol says, and its file is read only if it is one of ours."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tblib.model import CNN, ModelError, folded, load_model, save_model
+from tblib.model import CNN, MAGIC, ModelError, folded, load_model, save_model
 
 PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
 
@@ -69,3 +71,50 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
 def test_smaller_films_go_through_the_same_head():
     cnn = CNN(64).eval()
     assert cnn(torch.zeros(2, 1, 32, 32)).shape == cnn(torch.zeros(2, 1, 64, 64)).shape == (2,)
+
+
+@pytest.mark.parametrize(("name", "number"), [
+    ("head.1.weight", float("nan")),
+    ("blocks.3.0.weight", float("inf")),
+    ("blocks.0.1.running_var", float("inf")),  # folded in, it would leave weights of 0
+    ("blocks.0.1.running_var", -1.0),  # no number once it is folded in
+])  # fmt: skip
+def test_weights_that_are_no_finite_numbers_are_refused(name, number, tmp_path):
+    weights = CNN(32).state_dict()
+    weights[name].view(-1)[0] = number
+    save_model(tmp_path / "m.safetensors", weights, PREPARATION, {"dropout": 0.1})
+    with pytest.raises(ModelError, match=r"m\.safetensors holds weights that are no finite numbers.*Train again"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("mean", float("nan")), ("mean", float("-inf")), ("mean", "12"), ("mean", None), ("mean", True),
+    ("sd", 0), ("sd", -1.0), ("sd", float("nan")), ("sd", float("inf")),
+    ("size", 0), ("size", 40), ("size", 32.0), ("size", float("nan")),
+    ("negative", ""), ("positive", " "), ("positive", 1),
+    ("dropout", float("nan")), ("dropout", 1), ("width", 0), ("threads", 0), ("pos_weight", float("nan")),
+    ("pos_weight", 0),
+])  # fmt: skip
+def test_what_no_film_can_be_judged_by_is_refused_by_its_name(key, value, tmp_path):
+    facts = [PREPARATION, {"dropout": 0.1}]
+    facts[key not in PREPARATION] = facts[key not in PREPARATION] | {key: value}
+    save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), *facts)
+    with pytest.raises(ModelError, match=rf"m\.safetensors cannot be used: its {key} is .*Train again"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("key", [*PREPARATION, "dropout"])
+def test_a_file_that_lacks_something_says_what(key, tmp_path):
+    facts = [{name: value for name, value in each.items() if name != key} for each in (PREPARATION, {"dropout": 0.1})]
+    save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), *facts)
+    with pytest.raises(ModelError, match=f"does not tell the {key} of its"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("training", [None, "{", "3", '{"dropout": 1e999}'])
+def test_metadata_that_cannot_be_read_is_a_sentence(training, tmp_path):
+    """JSON gives infinity for 1e999 without any such word in the file."""
+    metadata = {"program": MAGIC, "preparation": json.dumps(PREPARATION)} | ({"training": training} if training else {})
+    save_file(CNN(32).state_dict(), tmp_path / "m.safetensors", metadata)
+    with pytest.raises(ModelError, match=r"does not tell of its training|its dropout is inf"):
+        load_model(tmp_path / "m.safetensors")

@@ -1,17 +1,25 @@
 """The same film, the same number, by whatever way; a broken file gets a sentence."""
 
+import copy
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import grey_film, png
+from test_catalogue import twelve_bits
 
 from tblib import RESEARCH_USE
 from tblib.__main__ import main
 from tblib.catalogue import MAX_FILE_BYTES, CatalogueError, catalogued_database
+from tblib.evaluate import Calibration
 from tblib.film import FilmError
-from tblib.model import CNN, save_model
+from tblib.model import CNN, TrainedModel, save_model
+from tblib.panel import prediction_panel
 from tblib.predict import (
     PredictionError,
+    Predictor,
     describe,
     examples,
     open_predictor,
@@ -20,6 +28,7 @@ from tblib.predict import (
     sample_contents,
     sample_films,
 )
+from tblib.run import write_json
 from tblib.what_if import EXAMPLES, NOTHING
 
 
@@ -45,6 +54,21 @@ def test_single_films_get_the_probabilities_of_the_evaluation(predictor, test_fi
     np.testing.assert_allclose(table["probability"], rows["probability"], atol=1e-5)
     np.testing.assert_allclose(table["calibrated"], rows["calibrated"], atol=1e-5)
     assert (table["verdict"] == np.where(rows["probability"] >= 0.5, "Tuberculosis", "Normal")).all()
+
+
+def test_a_dark_film_of_12_bits_is_scaled_like_the_training_films(predictor, tmp_path):
+    deep = replace(predictor.trained, preparation=predictor.trained.preparation | {"bits": 12})
+    values, path = twelve_bits(3, 20), tmp_path / "dark.png"
+    path.write_bytes(png(values))
+    expected = predictor.answer(png((values >> 4).astype(np.uint8)), "as 8 bits")
+    trained_on_12 = replace(predictor, trained=deep)
+    answer = trained_on_12.answer(path.read_bytes(), path.name)
+    np.testing.assert_array_equal(answer.film.grey, values >> 4)
+    assert answer.score == expected.score
+    assert predict_files(trained_on_12, [path])["probability"].item() == expected.score.probability
+    case = prediction_panel(trained_on_12, {"dark": path.read_bytes()}).case
+    assert case.answer.score == expected.score
+    assert predictor.answer(path.read_bytes(), path.name).score != expected.score  # trained on films of 8 bits
 
 
 def test_the_command_line_prints_and_writes_them(smoke, test_films, tmp_path, capsys):
@@ -190,3 +214,74 @@ def test_a_file_that_cannot_be_read_is_a_sentence(name, reason, tmp_path):
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(FilmError, match=reason):
         read_file(tmp_path / name if name else tmp_path)
+
+
+SMALL = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
+METRICS = {
+    "thresholds": {"0.5": 0.5, "sensitivity_90": 0.2},
+    "calibration": {"shift": 1.0, "temperature": 2.0, "note": ""},
+}
+
+
+def predict(folder, capsys, weights=None, **facts):
+    """What `predict` prints, out and err, and its return code, with a small model whose `facts` are as given."""
+    save_model(folder / "m.safetensors", weights or CNN(32).state_dict(), SMALL | facts, {"dropout": 0.1})
+    (folder / "film.png").write_bytes(png(grey_film(1)))
+    code = main(["predict", "--model", str(folder / "m.safetensors"), str(folder / "film.png")])
+    return code, *capsys.readouterr()
+
+
+def test_a_good_small_model_answers(tmp_path, capsys):
+    write_json(tmp_path / "metrics.json", METRICS)
+    code, out, _ = predict(tmp_path, capsys)
+    assert code == 0
+    assert "Normal" in out or "Tuberculosis" in out
+
+
+@pytest.mark.parametrize(("facts", "number", "sentence"), [
+    ({}, float("nan"), "m.safetensors holds weights that are no finite numbers"),
+    ({}, 3e38, "gives 1 of 1 films a score that is no finite number"),  # finite weights, whose sums are not
+    ({"mean": float("nan")}, 0.1, "m.safetensors cannot be used: its mean is nan"),
+    ({"sd": 0.0}, 0.1, "m.safetensors cannot be used: its sd is 0.0"),
+    ({"positive": ""}, 0.1, "m.safetensors cannot be used: its positive is ''"),
+])  # fmt: skip
+def test_a_model_that_gives_no_number_gives_no_verdict(facts, number, sentence, tmp_path, capsys):
+    weights = CNN(32).state_dict()
+    for name in ("head.1.weight", "head.4.weight", "head.7.weight", "head.10.weight"):
+        weights[name].fill_(number)
+    code, out, err = predict(tmp_path, capsys, weights, **facts)
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert sentence in err
+    assert "Train again" in err
+    assert "Normal" not in out
+
+
+@pytest.mark.parametrize(("place", "value", "sentence"), [
+    (("thresholds", "sensitivity_90"), "NaN", "the threshold sensitivity_90 is nan"),
+    (("thresholds", "0.5"), "1.5", "the threshold 0.5 is 1.5, not a number within 0 … 1"),
+    (("thresholds", "0.5"), "-1e999", "the threshold 0.5 is -inf"),
+    (("thresholds", "0.5"), "null", "the threshold 0.5 is None"),
+    (("calibration", "shift"), "Infinity", "the calibration's shift is inf"),
+    (("calibration", "temperature"), "NaN", "the calibration's temperature is nan"),
+    (("calibration", "temperature"), "0", "the calibration's temperature is 0, not a finite number above 0"),
+    (("calibration",), "{}", "it is damaged (KeyError: 'shift')"),
+    (("thresholds",), "3", "it is damaged"),
+    (("thresholds",), "", "it is damaged (JSONDecodeError"),
+])  # fmt: skip
+def test_operating_points_that_judge_nothing_are_refused(place, value, sentence, tmp_path, capsys):
+    content = copy.deepcopy(METRICS)
+    inner = content if len(place) == 1 else content[place[0]]
+    inner[place[-1]] = "HERE"
+    (tmp_path / "metrics.json").write_text(json.dumps(content).replace('"HERE"', value), encoding="utf-8")
+    code, out, err = predict(tmp_path, capsys)
+    assert (code, out) == (1, "")
+    assert f"metrics.json cannot be used: {sentence}" in err
+    assert "--only evaluation" in err
+
+
+def test_a_calibrated_probability_that_is_no_number_is_an_error():
+    trained = TrainedModel(CNN(32).eval(), SMALL, {"dropout": 0.1})
+    broken = Predictor(trained, {"0.5": 0.5}, Calibration(float("nan"), 1.0, ""))
+    with pytest.raises(PredictionError, match="no finite probability"):
+        broken.scores(np.zeros((1, 32, 32), np.uint8))

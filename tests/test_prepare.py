@@ -6,8 +6,9 @@ import pytest
 from conftest import grey_film, png, write_zip
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_catalogue import deep_entries, twelve_bits
 
-from tblib.catalogue import build_catalogue, open_database, save_catalogue
+from tblib.catalogue import build_catalogue, catalogued_database, open_database, save_catalogue
 from tblib.film import resized
 from tblib.prepare import PARTS, PreparationError, load_images, normalisation, prepare, split
 from tblib.run import Run
@@ -97,6 +98,20 @@ def test_images_are_the_films_in_the_order_of_the_split(run):
     train = images[rows.loc[rows["part"] == "train", "image"]]
     assert (content["mean"], content["sd"]) == pytest.approx((train.mean(), train.std()))
     assert content == run.facts("preparation.json")
+
+
+def test_a_dark_film_of_12_bits_is_prepared_like_its_neighbours(tmp_path):
+    """Whether or not the database that is handed over knows its depth, the catalogue does."""
+    path, run = write_zip(tmp_path / "deep.zip", deep_entries(12, dark=2)), Run(tmp_path)
+    save_catalogue(run, build_catalogue(open_database(path)))
+    for database in (open_database(path), catalogued_database(run)):
+        content = prepare(run, database, size=64, seed=0)
+        assert content["bits"] == run.facts("preparation.json")["bits"] == 12
+        images = load_images(run)[
+            run.table("split.csv").set_index("file").loc[["Normal/n0.png", "Normal/n1.png"]]["image"]
+        ]
+        for image, (seed, times) in zip(images, ((0, 8), (1, 20)), strict=True):
+            np.testing.assert_array_equal(image, twelve_bits(seed, times) >> 4)
 
 
 @pytest.mark.parametrize("size", [0, 16, 100, -32])

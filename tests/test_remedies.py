@@ -154,5 +154,37 @@ def test_a_prediction_prepares_the_film_as_the_training_did(tmp_path, smoke):
     np.testing.assert_array_equal(answer.seen, seen(film, 32, "border_crop"))
 
 
+def test_the_lung_network_travels_in_the_model_file(tmp_path, demo, monkeypatch):
+    """On another machine, whose own network is another one, a model crops films as it did where it was trained."""
+    from tblib import lungs
+    from tblib.catalogue import build_catalogue, open_database, save_catalogue
+    from tblib.model import ModelError, load_model, save_model
+    from tblib.predict import open_predictor
+    from tblib.prepare import load_images, prepare
+    from tblib.run import Run
+    from tblib.train import Training, TrainingError, fit
+
+    run, database = Run(tmp_path), open_database(demo)
+    save_catalogue(run, build_catalogue(database))
+    prepare(run, database, 32, 0, "lung_crop")
+    elsewhere = lungs.network_of(lungs.teach(phantoms=4, steps=2))
+    monkeypatch.setattr(lungs, "lung_network", lambda: elsewhere)
+    fit(run, Training(epochs=1, threads=1))
+    predictor, images = open_predictor(run.path("model.safetensors")), load_images(run)
+    for row in run.table("split.csv").head(4).itertuples():
+        content = database.read(row.file)
+        np.testing.assert_array_equal(predictor.answer(content, row.file).seen, images[row.image])
+    trained = load_model(run.path("model.safetensors"))
+    film = lung_film()
+    assert (seen(film, 32, "lung_crop") != seen(film, 32, "lung_crop", trained.lungs)).any()  # the other one differs
+
+    save_model(run.path("old.safetensors"), {}, trained.preparation, trained.training)
+    with pytest.raises(ModelError, match="does not hold the network that found these"):
+        load_model(run.path("old.safetensors"))
+    run.path("lungs.safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"missing or another one.*--from preparation"):
+        fit(run, Training(epochs=1, threads=1))
+
+
 def test_each_remedy_is_explained():
     assert all(len(text) > 20 for text in (ON_FILMS | IN_TRAINING).values())
