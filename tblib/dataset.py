@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,12 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
 
     On a card the films lie as uint8 in its memory where they fit; elsewhere they stay where `images` has
     them, be it a mapped file, and each batch is fetched from there. So memory does not grow with the database.
+
+    Attributes:
+        device: where batches come out.
+        targets: float32 (N,), there.
+        groups: int64 (N,), there.
+        resident: whether the films lie there, too.
     """
 
     def __init__(
@@ -54,17 +60,20 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         device: torch.device,
         rows: npt.NDArray[np.int64] | None = None,
         groups: npt.NDArray[np.int64] | None = None,
+        resident: bool = True,
     ) -> None:
         """Take the films at `rows` int64 (N,), by default all, of images uint8 (M, H, W); targets and groups are (N,).
 
-        Groups, by default the targets, are those that a remedy may balance.
+        Groups, by default the targets, are those that a remedy may balance. Films that are to be changed before they
+        are moved (`batch`) must not be `resident`.
         """
         chosen = np.arange(len(images)) if rows is None else np.array(rows, dtype=np.int64)
         self.device = device
-        self.targets = torch.from_numpy(np.array(targets)).to(device, torch.float32)  # (N,)
-        self.groups = self.targets.long() if groups is None else torch.from_numpy(np.array(groups)).to(device)  # (N,)
+        self._targets = torch.from_numpy(np.array(targets)).float()  # (N,), for the host to look at without waiting
+        self._groups = self._targets.long() if groups is None else torch.from_numpy(np.array(groups))  # (N,), the same
+        self.targets, self.groups = self._targets.to(device), self._groups.to(device)
         self._images, self._chosen = images, torch.from_numpy(chosen)  # not copied; (N,)
-        self.resident = device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
+        self.resident = resident and device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
         self._films = self._fetch(self._chosen).to(device) if self.resident else None
 
     def __len__(self) -> int:
@@ -73,8 +82,27 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, rows: int | Tensor) -> tuple[Tensor, Tensor]:
         """Films uint8 and targets float32 at `rows`: one number, or int64 (B,) for a batch."""
-        films = self._move(self._fetch(self._chosen[rows])) if self._films is None else self._films[rows]
-        return films, self.targets[rows if isinstance(rows, int) else self._move(rows)]
+        if isinstance(rows, int):
+            films, targets, _ = self.batch(torch.tensor([rows]))
+            return films[0], targets[0]
+        return self.batch(rows)[:2]
+
+    def batch(self, rows: Tensor, change: Callable[[Pixels], Pixels] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Films uint8 (B, 1, H, W), targets float32 (B,) and groups int64 (B,) at `rows`, int64 (B,) of `order`.
+
+        What is to `change` gets and gives films uint8 (B, H, W) in main memory, before each batch is moved once.
+
+        Raises:
+            ValueError: films that are to be changed are `resident`.
+        """
+        there = self.move(rows)
+        if self._films is None:
+            films = self._fetch(self._chosen[rows])
+            changed = films if change is None else torch.from_numpy(change(films[:, 0].numpy())).unsqueeze(1)
+            return self.move(changed), self.targets[there], self.groups[there]
+        if change is not None:
+            raise ValueError("Films that lie on the device are changed on no host; make the data with resident=False.")
+        return self._films[there], self.targets[there], self.groups[there]
 
     def order(self, generator: torch.Generator | None = None, balanced: bool = False) -> Tensor:
         """Int64 (N,) where the films lie: the numbers of the films, shuffled where a CPU `generator` is given.
@@ -84,11 +112,11 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         if balanced:
             order = torch.multinomial(self._shares(), len(self), replacement=True, generator=generator)
-        return order if self._films is None else order.to(self.device)
+        return order if self._films is None else self.move(order)
 
     def _shares(self) -> Tensor:
         """Float64 (N,): how often each film is drawn where groups are to weigh the same within each target."""
-        groups, targets = self.groups.cpu(), self.targets.cpu()
+        groups, targets = self._groups, self._targets
         sizes = torch.bincount(groups).double()
         of_target = torch.stack([torch.bincount(groups[targets == label]).ne(0).sum() for label in (0, 1)]).double()
         return 1 / (sizes[groups] * of_target[targets.long()])
@@ -101,10 +129,13 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
             mapped.madvise(mmap.MADV_DONTNEED)  # or every page read would count as this process's memory
         return torch.from_numpy(films).unsqueeze(-3)
 
-    def _move(self, host: Tensor) -> Tensor:
-        """To the device; a card computes on meanwhile."""
+    def move(self, host: Tensor) -> Tensor:
+        """To the device; a CUDA card computes on meanwhile.
+
+        MPS copies while the host waits: it would read the memory later, when other numbers may lie there.
+        """
         held = host.pin_memory() if self.device.type == "cuda" and host.device.type == "cpu" else host
-        return held.to(self.device, non_blocking=True)
+        return held.to(self.device, non_blocking=self.device.type != "mps")
 
 
 def _fits(size: int, device: torch.device) -> bool:

@@ -15,6 +15,7 @@ from tblib.film import Pixels
 from tblib.metrics import Floats
 from tblib.model import CNN, TrainedModel, folded
 from tblib.prepare import Normalisation
+from tblib.train import seeded
 
 SAMPLES, NOISE = 8, 0.2  # noisy copies a map is averaged over, and their noise in sd of the grey levels
 SMOOTH = 1 / 64  # of the side, by which a map is smoothed
@@ -34,8 +35,7 @@ def maps(cnn: CNN, images: Pixels, by: Normalisation, seed: int) -> Floats:
 
     tunnel = NoiseTunnel(Saliency(cnn))
     drawn = []
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         for batch in torch.from_numpy(images.copy()).unsqueeze(1).split(16):
             films = normalise(batch, by).requires_grad_()
             found = tunnel.attribute(films, nt_type="smoothgrad_sq", nt_samples=SAMPLES, stdevs=NOISE)
@@ -53,8 +53,7 @@ def gate(trained: TrainedModel, images: Pixels, seed: int) -> dict[str, Any]:
     """
     from scipy.stats import spearmanr  # 0.4 seconds that only those wait for who ask for a map
 
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         random = folded(CNN(trained.size, 0.0, trained.training.get("width", 32)))
     by = trained.normalisation
     pairs = zip(maps(trained.cnn, images, by, seed), maps(random, images, by, seed), strict=True)

@@ -8,9 +8,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -28,11 +29,13 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.dataset import OUTSIDE, Augmentation, TBDataset, augment, batches, draws, normalise
-from tblib.model import CNN, folded, save_model
-from tblib.prepare import Normalisation, load_images
-from tblib.remedies import chosen, randomised
-from tblib.run import Run, replacing, write_json, write_table
+from tblib.film import Pixels
+from tblib.model import AGAIN, CNN, ModelError, folded, is_finite, save_model
+from tblib.prepare import LUNGS, Normalisation, load_images
+from tblib.remedies import chosen, needs_lungs, randomised
+from tblib.run import Run, code_digest, file_digest, replacing, write_json, write_table
 
+CODE = ("box", "dataset", "edits", "model", "prepare", "remedies", "train")  # modules that a training runs
 CHECKPOINT = "training.checkpoint"  # in the run folder while a training is under way
 SAVE_EVERY = 5.0  # seconds of training between checkpoints, which take 90 MB
 DRO_RATE = 0.01  # with which weights of groups grow, as in the paper
@@ -125,6 +128,11 @@ class Training:
         """Whether films are drawn so that groups weigh the same."""
         return bool({"balance", "group_dro"}.intersection(chosen(self.remedy)))
 
+    @property
+    def randomises(self) -> bool:
+        """Whether films are changed in main memory before each step, so that they cannot lie on the device."""
+        return "randomise" in chosen(self.remedy)
+
 
 RECIPES: dict[str, dict[str, Any]] = {
     "reference": {},
@@ -179,6 +187,13 @@ class Stretch:
         return round(self.epoch + self.steps.stop / self.of, 2)
 
 
+class _Adam(Adam):
+    """Adam that asks no card, before each step, whether it records a graph: one on the CPU would open a card so."""
+
+    def _accelerator_graph_capture_health_check(self) -> None:
+        """Nothing is recorded here."""
+
+
 @dataclass
 class _State:
     """All that training changes."""
@@ -209,6 +224,43 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw by `seed` on the CPU and on `device`; behind it their generators stand as before.
+
+    No other device is touched: `torch.manual_seed` and a bare `fork_rng` reach for every card that the machine has,
+    and in each process of an audit on the CPU that opens a context on each of them.
+    """
+    module = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+    current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with current, torch.random.fork_rng([device] if module else [], device_type=device.type if module else None):
+        torch.default_generator.manual_seed(seed)
+        if module:
+            module.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute float32 in float32, not in TF32, as cuDNN does unless told otherwise; behind it all is as before.
+
+    Else a card and a CPU would give the same film different scores. PyTorch's old switches (``allow_tf32``) cannot
+    be read in it: PyTorch raises where they and the new ones say different things.
+    """
+    cudnn: Any = torch.backends.cudnn  # of which mypy does not know the switches
+    onednn: Any = torch.backends.mkldnn
+    switches: tuple[Any, ...] = (cudnn.conv, torch.backends.cuda.matmul, onednn.conv, onednn.matmul)
+    before = [(switch, switch.fp32_precision) for switch in switches]
+    turned = [(switch, was) for switch, was in before if was not in ("none", "ieee")]  # "none" is "ieee" here
+    for switch, _ in turned:
+        switch.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for switch, was in turned:
+            switch.fp32_precision = was
+
+
 def fit(run: Run, training: Training) -> pd.DataFrame:
     """Train the CNN on the run's training part; keep the state with the least validation loss.
 
@@ -223,7 +275,7 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
     keep_freed_memory()
     preparation, device = run.facts("preparation.json"), pick_device()
     by = Normalisation(preparation["mean"], preparation["sd"])
-    data = {part: load_part(run, part, device) for part in ("train", "val")}
+    data = {"train": load_part(run, "train", device, not training.randomises), "val": load_part(run, "val", device)}
     outcome = asdict(training) | {
         "pos_weight": training.pos_weight or imbalance(data["train"].targets),
         "precision": pick_precision(training.precision, device),
@@ -231,7 +283,7 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    fingerprint = hashlib.sha256(json.dumps([outcome, preparation], sort_keys=True).encode()).hexdigest()
+    lungs, fingerprint = _lungs_of(run, preparation), _fingerprint(run, outcome, preparation)
     state = _begin(training, preparation["size"], data["train"], outcome["pos_weight"])
     _resume(run.path(CHECKPOINT), state, fingerprint)
     steps = -(-len(data["train"]) // training.batch_size)  # of an epoch
@@ -246,16 +298,17 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
                 _save_checkpoint(run.path(CHECKPOINT), state, fingerprint)
                 saved = time.perf_counter()
     seconds, films = time.perf_counter() - begun, to_do / steps * len(data["train"])
-    return _finish(run, state, preparation, outcome, seconds, films)
+    save_model(run.path("model.safetensors"), state.best, preparation, _outcome(state, outcome), lungs)
+    return _finish(run, state, _outcome(state, outcome), seconds, films)
 
 
-def load_part(run: Run, part: str, device: torch.device) -> TBDataset:
-    """The films and targets of one part of the run's split, in the order of ``split.csv``."""
+def load_part(run: Run, part: str, device: torch.device, resident: bool = True) -> TBDataset:
+    """The films and targets of one part of the run's split, in the order of ``split.csv``; see `TBDataset`."""
     split = run.table("split.csv")
     split["group"] = pd.factorize(split["cues"], sort=True)[0]
     rows = split[split["part"] == part]
     columns = [rows[name].to_numpy() for name in ("target", "image", "group")]
-    return TBDataset(load_images(run), columns[0], device, columns[1], columns[2])
+    return TBDataset(load_images(run), columns[0], device, columns[1], columns[2], resident)
 
 
 def keep_freed_memory() -> None:
@@ -277,11 +330,10 @@ def imbalance(targets: Tensor) -> float:
 
 def _begin(training: Training, size: int, data: TBDataset, pos_weight: float) -> _State:
     device, groups = data.device, int(data.groups.max()) + 1
-    with torch.random.fork_rng():
-        torch.manual_seed(training.seed)
+    with seeded(training.seed, torch.device("cpu")):
         cnn = CNN(size, training.dropout, training.width)
     cnn.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = Adam(cnn.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
+    optimiser = _Adam(cnn.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
     schedule = ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.patience)
     weights = torch.full((groups,), 1 / groups, device=device)
     return _State(
@@ -309,34 +361,33 @@ def _steps(
     precision: str,
     bar: tqdm[Any],
 ) -> tuple[Tensor, Tensor]:
-    """One stretch of training steps: the logits (n,) and targets (n,) of its films as they were trained on."""
+    """One stretch of training steps: the logits (n,) and targets (n,) of its films as they were trained on.
+
+    The host waits for the device in none of them.
+    """
     generator = torch.Generator().manual_seed(training.seed * STREAM + stretch.epoch)
-    drawn = draws(len(data), generator).to(data.device).split(training.batch_size, dim=1)
+    drawn = data.move(draws(len(data), generator)).split(training.batch_size, dim=1)
     order = data.order(generator, training.balanced).split(training.batch_size)
     side = state.cnn.size // (2 if stretch.small else 1)
     logits, targets = [], []
     state.cnn.train()
-    with torch.random.fork_rng():  # of the dropout
-        torch.manual_seed(training.seed * STREAM + len(state.history))
+    exact = full_precision() if precision == "fp32" else nullcontext()
+    with exact, seeded(training.seed * STREAM + len(state.history), data.device):  # the dropout draws
         for number in stretch.steps:
             if training.schedule == "cosine":
                 done = (stretch.epoch + (number + 0.5) / stretch.of) / training.epochs
                 state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
-            films, target = data[order[number]]
-            if "randomise" in chosen(training.remedy):
-                films = _randomised(films, training.seed, stretch.epoch, number)
+            films, target, groups = data.batch(order[number], _change(training, stretch.epoch, number))
             moved = augment(films, training.augmentation, drawn[number], side, training.outside)
-            groups = data.groups[order[number].to(data.device)]
             logits.append(_step(state, normalise(moved, by), target, groups, training, precision))
             targets.append(target)
             bar.update()
     return torch.cat(logits), torch.cat(targets)
 
 
-def _randomised(films: Tensor, *seed: int) -> Tensor:
-    """Films uint8 (B, 1, S, S) with artefacts at random, on their device."""
-    pixels = randomised(films[:, 0].cpu().numpy(), np.random.default_rng(seed))
-    return torch.from_numpy(pixels).unsqueeze(1).to(films.device)
+def _change(training: Training, *step: int) -> Callable[[Pixels], Pixels] | None:
+    """What is done to a step's films before they are moved to the device; nothing, where no remedy asks for it."""
+    return partial(randomised, rng=np.random.default_rng((training.seed, *step))) if training.randomises else None
 
 
 def _look(
@@ -352,7 +403,7 @@ def _look(
     """One pass over the validation part behind a stretch of steps; a row of history."""
     loss_of = nn.BCEWithLogitsLoss(pos_weight=state.pos_weight)
     row = _row("train", logits, targets, loss_of)
-    row |= _row("val", infer(state.cnn, films_of(val), by), val.targets, loss_of)
+    row |= _row("val", _logits(state.cnn, films_of(val), by), val.targets, loss_of)  # unchecked: see the loss below
     rate = state.optimiser.param_groups[0]["lr"]
     if not math.isfinite(row["val_loss"]):
         raise TrainingError(f"The loss is no number in epoch {stretch.epoch + 1}; try a smaller lr than {rate}.")
@@ -363,7 +414,11 @@ def _look(
 
 
 def learn(data: TBDataset, by: Normalisation, training: Training) -> CNN:
-    """A CNN trained for all epochs without validation or checkpoint, `folded`: for many small trainings at once."""
+    """A CNN trained for all epochs without validation or checkpoint, `folded`: for many small trainings at once.
+
+    Raises:
+        TrainingError: it learnt weights that are no numbers.
+    """
     torch.set_num_threads(training.threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -375,6 +430,8 @@ def learn(data: TBDataset, by: Normalisation, training: Training) -> CNN:
         for stretch in stretches(training, steps):
             _steps(state, stretch, data, by, training, precision, bar)
             state.history.append({})  # each stretch has random numbers of its own
+    if not is_finite(state.cnn):
+        raise TrainingError(f"The weights are no numbers behind the last epoch; try a smaller lr than {training.lr}.")
     return folded(state.cnn)
 
 
@@ -423,9 +480,21 @@ def films_of(data: TBDataset, batch: int = 64) -> Iterable[Tensor]:
 
 
 def infer(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:
-    """Float32 (N,) logits of films in batches of uint8 (B, 1, H, W), in evaluation mode and full precision."""
+    """Float32 (N,) logits of films in batches of uint8 (B, 1, H, W), in evaluation mode and full precision.
+
+    Raises:
+        ModelError: a logit is no finite number; such a score would otherwise read as negative.
+    """
+    logits = _logits(cnn, films, by)
+    lost = len(logits) - int(torch.isfinite(logits).sum())
+    if lost:
+        raise ModelError(f"The model gives {lost} of {len(logits)} films a score that is no finite number. {AGAIN}")
+    return logits
+
+
+def _logits(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:
     cnn.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), full_precision():
         return torch.cat([cnn(normalise(batch, by)) for batch in films])
 
 
@@ -488,14 +557,39 @@ def _resume(path: Path, state: _State, fingerprint: str) -> None:
     print(f"An interrupted training goes on behind epoch {state.history[-1]['epoch']:g}.")
 
 
-def _finish(
-    run: Run, state: _State, preparation: dict[str, Any], outcome: dict[str, Any], seconds: float, films: float
-) -> pd.DataFrame:
+def _outcome(state: _State, outcome: dict[str, Any]) -> dict[str, Any]:
+    """The outcome with the epoch that is kept."""
+    best = min(state.history, key=lambda row: row["val_loss"])
+    return outcome | {"best_epoch": best["epoch"], "best_val_loss": best["val_loss"]}
+
+
+def _finish(run: Run, state: _State, outcome: dict[str, Any], seconds: float, films: float) -> pd.DataFrame:
     history = pd.DataFrame(state.history)
-    best = history.loc[history["val_loss"].idxmin()]
-    outcome |= {"best_epoch": float(best["epoch"]), "best_val_loss": float(best["val_loss"])}
-    save_model(run.path("model.safetensors"), state.best, preparation, outcome)
     write_table(run.path("history.csv"), history)
     write_json(run.path("training.json"), outcome | {"seconds": seconds, "films_per_second": films / seconds})
     run.path(CHECKPOINT).unlink(missing_ok=True)
     return history
+
+
+def _fingerprint(run: Run, outcome: dict[str, Any], preparation: dict[str, Any]) -> str:
+    """SHA-256 of all that a training depends on: a checkpoint of another one must not be resumed."""
+    files = [file_digest(run.need(file)) for file in ("split.csv", "images.npy")]
+    parts = [outcome, preparation, files, code_digest(CODE)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _lungs_of(run: Run, preparation: dict[str, Any]) -> dict[str, Tensor]:
+    """The state of the network by which the films were cropped, where they were; it goes into the model file.
+
+    Raises:
+        TrainingError: it is not the one that preparation left.
+    """
+    if not needs_lungs(preparation.get("remedy", "none")):
+        return {}
+    path = run.path(LUNGS)
+    if not path.is_file() or file_digest(path) != preparation.get("lungs"):
+        raise TrainingError(
+            f"The network by which these films were cropped, {path}, is missing or another one than preparation left. "
+            f"Prepare the films again: {run.command('--from', 'preparation')}"
+        )
+    return load_file(path)

@@ -100,6 +100,38 @@ def test_films_that_outgrow_the_card_stay_in_main_memory(monkeypatch):
     assert _fits(10**12, torch.device("mps"))
 
 
+def test_a_batch_has_its_films_targets_and_groups():
+    films, targets, groups = TBDataset(
+        np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 32), np.uint8),
+        np.array([0, 1, 0, 1]), torch.device("cpu"), groups=np.array([5, 6, 7, 8]),
+    ).batch(torch.tensor([3, 0]))  # fmt: skip
+    assert (films[:, 0, 0, 0].tolist(), targets.tolist(), groups.tolist()) == ([3, 0], [1, 0], [8, 5])
+
+
+def test_films_may_be_changed_before_they_are_moved():
+    films, targets, _ = data(4).batch(torch.tensor([1, 2]), lambda pixels: 100 + pixels)
+    assert (films[:, 0, 0, 0].tolist(), films.shape, targets.tolist()) == ([101, 102], (2, 1, 32, 32), [1, 0])
+    resident = TBDataset(np.zeros((2, 32, 32), np.uint8), np.array([0, 1]), torch.device("meta"))
+    with pytest.raises(ValueError, match="resident=False"):
+        resident.batch(torch.tensor([0]), lambda pixels: pixels)
+
+
+@pytest.mark.parametrize(("device", "expected"), [
+    ("cuda", ["pinned", ("cuda", True)]),
+    ("mps", [("mps", False)]),  # it would read the memory after it is freed: pytorch/pytorch#189690
+])  # fmt: skip
+@pytest.mark.parametrize("change", [None, lambda pixels: pixels.copy()])
+def test_a_batch_is_moved_once_and_in_the_way_its_device_can_take(device, expected, change, monkeypatch):
+    films, moved = data(4), []
+    films.device = torch.device(device)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda host: moved.append("pinned") or host)
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda host, there, non_blocking=False: moved.append((there.type, non_blocking)) or host
+    )
+    films.batch(torch.tensor([1, 2]), change)
+    assert moved == 2 * expected  # the films' numbers, and the films
+
+
 def test_half_the_side_gives_the_mean_of_four(films):
     halved = augment(films, STILL, draws(len(films), generator()), side=16)
     assert halved.shape == (6, 1, 16, 16)

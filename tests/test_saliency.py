@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from conftest import grey_film
+from fake_cards import refuse_cards
 
 from tblib import saliency, trials
 from tblib.model import CNN, TrainedModel, folded
@@ -55,3 +56,9 @@ def test_maps_repeat_and_leave_the_network_alone():
     one, other = (saliency.maps(cnn, films, by, 5) for _ in range(2))
     np.testing.assert_array_equal(one, other)
     assert all(torch.equal(before[name], tensor) for name, tensor in cnn.state_dict().items())
+
+
+def test_maps_and_gate_leave_every_card_alone(monkeypatch):
+    refuse_cards(monkeypatch)
+    trained = TrainedModel(folded(CNN(SIDE, 0.0, 4)), {"size": SIDE, "mean": 100, "sd": 50}, {"width": 4})
+    assert saliency.gate(trained, np.stack([grey_film(i, SIDE) for i in range(2)]), 0)["films"] == 2

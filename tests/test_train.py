@@ -6,12 +6,29 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fake_cards import NoWaiting, noted_generators, refuse_cards
+from tqdm import tqdm
 
 from tblib import train
 from tblib.dataset import TBDataset
-from tblib.model import load_model
+from tblib.model import CNN, ModelError, load_model
+from tblib.prepare import Normalisation
+from tblib.remedies import randomised
 from tblib.run import Run, write_json, write_table
-from tblib.train import CHECKPOINT, RECIPES, Training, TrainingError, cosine, fit, imbalance, recipe
+from tblib.train import (
+    CHECKPOINT,
+    RECIPES,
+    Training,
+    TrainingError,
+    cosine,
+    fit,
+    full_precision,
+    imbalance,
+    infer,
+    learn,
+    recipe,
+    seeded,
+)
 
 QUICK = Training(epochs=3, batch_size=8, lr=1e-3, precision="fp32", threads=1)
 
@@ -75,6 +92,28 @@ def test_a_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, cap
     history = fit(run, Training(epochs=1, batch_size=8, threads=1, precision="fp32"))
     assert "another training" in capsys.readouterr().out
     assert len(history) == 1
+
+
+@pytest.mark.parametrize("changed", ["split.csv", "images.npy", "code", "packages"])
+def test_a_checkpoint_is_not_resumed_once_films_split_code_or_packages_are_others(
+    tmp_path, monkeypatch, capsys, changed
+):
+    run = prepared(tmp_path)
+    monkeypatch.setattr(train, "SAVE_EVERY", 0)
+    monkeypatch.setattr(train, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, QUICK)
+    monkeypatch.undo()
+    if changed == "split.csv":
+        write_table(run.path("split.csv"), run.table("split.csv").sort_values("target", kind="stable"))
+    elif changed == "images.npy":
+        np.save(run.path("images.npy"), 255 - np.load(run.path("images.npy")))
+    elif changed == "code":
+        monkeypatch.setattr(train, "code_digest", lambda modules: "edited")
+    else:
+        monkeypatch.setattr("tblib.run.versions", lambda: {"torch": "0.1"})
+    assert len(fit(run, QUICK)) == 3
+    assert "another training" in capsys.readouterr().out
 
 
 def test_a_damaged_checkpoint_is_not_used(tmp_path, capsys):
@@ -226,3 +265,157 @@ def test_a_step_never_waits_for_the_device(remedy):
     assert (logits.device.type, logits.shape) == ("meta", (4,))
     with pytest.raises(RuntimeError, match="meta"):
         float(logits.sum())
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("remedy", ["none", "balance", "group_dro", "randomise", "randomise+group_dro"])
+def test_no_step_of_a_stretch_waits_for_the_device(remedy, resident, monkeypatch):
+    """On the meta device, taken for a card: it holds no numbers, and `NoWaiting` refuses copies that wait."""
+    monkeypatch.setattr("tblib.dataset._fits", lambda *_: resident)
+    training = Training(batch_size=2, remedy=remedy, schedule="cosine", precision="fp32")
+    images, target = np.random.default_rng(0).integers(0, 256, (6, 32, 32), dtype=np.uint8), np.arange(6) % 2
+    begun = TBDataset(images, target, torch.device("cpu"), groups=np.arange(6) % 3)
+    begun.device = torch.device("meta")
+    state = train._begin(training, 32, begun, 2.0)
+    data = TBDataset(images, target, torch.device("meta"), groups=np.arange(6) % 3, resident=not training.randomises)
+    assert data.resident == (resident and not training.randomises)
+    with NoWaiting(), tqdm(disable=True) as bar:
+        for stretch in train.stretches(replace(training, epochs=1, looks=2), 3):
+            logits, targets = train._steps(state, stretch, data, Normalisation(100, 50), training, "fp32", bar)
+    assert logits.shape == targets.shape == (4,)
+    assert logits.is_meta
+
+
+def test_films_that_a_remedy_changes_stay_in_main_memory(tmp_path, monkeypatch):
+    seen, load = [], train.load_part
+
+    def loaded(run, part, device, resident=True):
+        seen.append((part, resident))
+        return load(run, part, device, resident)
+
+    monkeypatch.setattr(train, "load_part", loaded)
+    run = prepared(tmp_path)
+    fit(run, replace(QUICK, epochs=1, remedy="randomise"))
+    assert seen == [("train", False), ("val", True)]
+    assert not load(run, "train", torch.device("meta"), False).resident
+    assert load(run, "val", torch.device("meta")).resident
+
+
+def test_films_are_changed_by_seed_epoch_and_step():
+    films = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    changed = train._change(Training(seed=3, remedy="randomise"), 4, 5)(films)
+    np.testing.assert_array_equal(changed, randomised(films, np.random.default_rng((3, 4, 5))))
+    assert train._change(Training(remedy="balance"), 4, 5) is None
+
+
+def small_films(count: int = 12) -> TBDataset:
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32), dtype=np.uint8)
+    return TBDataset(images, np.arange(count) % 2, torch.device("cpu"))
+
+
+def test_a_training_on_the_cpu_leaves_every_card_alone(monkeypatch):
+    refuse_cards(monkeypatch)
+    learn(small_films(), Normalisation(127, 70), replace(QUICK, epochs=1, width=4))
+
+
+@pytest.mark.parametrize(("device", "seeding"), [
+    (torch.device("cuda", 1), [("cuda", "current", torch.device("cuda", 1))]),
+    (torch.device("cuda"), [("cuda", "current", torch.device("cuda"))]),
+    (torch.device("mps"), []),
+])  # fmt: skip
+def test_seeding_touches_the_device_in_use_and_puts_it_back(device, seeding, monkeypatch):
+    noted, name = noted_generators(monkeypatch), device.type
+    with seeded(7, device):
+        noted.append("drawn")
+    assert noted == [
+        *seeding, (name, "get", device), (name, "seed", 7), "drawn", (name, "set", "state", device),
+    ]  # fmt: skip
+
+
+def test_seeding_draws_the_numbers_that_the_seed_gives_and_puts_the_cpu_back():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    other = torch.rand(3)
+    torch.manual_seed(5)
+    drawn = []
+
+    def draw():
+        drawn.append(torch.rand(3))
+        raise KeyError
+
+    with pytest.raises(KeyError), seeded(7, torch.device("cpu")):
+        draw()
+    assert torch.equal(drawn[0], expected)
+    assert torch.equal(torch.rand(3), other)
+
+
+SWITCHES = {
+    "conv": torch.backends.cudnn.conv, "matmul": torch.backends.cuda.matmul,
+    "onednn conv": torch.backends.mkldnn.conv, "onednn matmul": torch.backends.mkldnn.matmul,
+}  # fmt: skip
+
+
+def switches() -> dict[str, str]:
+    return {name: switch.fp32_precision for name, switch in SWITCHES.items()}
+
+
+class Recording(CNN):
+    """Writes down how float32 is computed whenever it is asked; its answer for a film is the film's first level."""
+
+    def forward(self, films):
+        self.seen = [*getattr(self, "seen", []), switches()]
+        return films[:, 0, 0, 0]
+
+
+@pytest.fixture(params=["highest", "medium"])
+def matmul_precision(request):
+    """A process that has, or has not, used PyTorch's old way to ask for less."""
+    torch.set_float32_matmul_precision(request.param)
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_inference_is_in_full_precision_whatever_was_set(matmul_precision):
+    before, cnn, films = switches(), Recording(32), [torch.zeros(2, 1, 32, 32, dtype=torch.uint8)] * 2
+    assert before["conv"] == "tf32"  # PyTorch's default
+    infer(cnn, films, Normalisation(0, 1))
+    assert len(cnn.seen) == 2
+    assert {how for seen in cnn.seen for how in seen.values()} <= {"ieee", "none"}
+    assert switches() == before
+    with pytest.raises(KeyError), full_precision():
+        raise KeyError
+    assert switches() == before
+    assert torch.backends.cudnn.allow_tf32 is True
+
+
+@pytest.mark.parametrize(("precision", "conv"), [("fp32", "ieee"), ("bf16", "tf32")])
+def test_a_training_in_fp32_is_in_full_precision(precision, conv, monkeypatch):
+    seen, step = [], train._step
+
+    def noted(*given):
+        seen.append(switches()["conv"])
+        return step(*given)
+
+    monkeypatch.setattr(train, "_step", noted)
+    learn(small_films(), Normalisation(127, 70), replace(QUICK, epochs=1, width=4, precision=precision))
+    assert set(seen) == {conv}
+    assert switches()["conv"] == "tf32"
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_no_number_is_an_error(odd):
+    class Odd(CNN):
+        def forward(self, films):
+            return torch.where(films[:, 0, 0, 0] > 1, odd, films[:, 0, 0, 0])
+
+    films = torch.zeros(5, 1, 32, 32, dtype=torch.uint8)
+    films[3:] = 9
+    assert infer(Odd(32), films[:3].split(2), Normalisation(0, 1)).tolist() == [0, 0, 0]
+    with pytest.raises(ModelError, match=r"gives 2 of 5 films a score that is no finite number\. Train again"):
+        infer(Odd(32), films.split(2), Normalisation(0, 1))
+
+
+def test_a_small_training_that_diverges_says_so():
+    with pytest.raises(TrainingError, match=r"no numbers behind the last epoch; try a smaller lr than 0\.001"):
+        learn(small_films(), Normalisation(127, 1e-40), replace(QUICK, epochs=1, width=4))

@@ -59,6 +59,15 @@ def small(catalogued, tmp_path_factory) -> Run:
 
 
 @pytest.fixture(scope="session")
+def model(small) -> Path:
+    """The smaller run's model, trained here where no test before has."""
+    path = small.path("model.safetensors")
+    if not path.exists():
+        fit(small, ONE_EPOCH)
+    return path
+
+
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory) -> Path:
     """Where the whole demo is run."""
     return tmp_path_factory.mktemp("demo") / "demo"
@@ -70,6 +79,20 @@ def smaller(run: Run):
     parts = {"train": rows[:TRAIN], "val": rows[TRAIN : TRAIN + VAL]}
     given = [part.assign(part=name) for name, part in parts.items()]
     return pd.concat([*given, parts["val"].assign(part="test")])
+
+
+def noise(folder: Path, train: int, size: int) -> Run:
+    """A run whose films are SYNTHETIC noise, prepared: `train` of them to train, `VAL` for validation, and to test."""
+    run, rng = open_run(str(folder)), np.random.default_rng(0)
+    number = np.arange(train + 2 * VAL)
+    np.save(run.path("images.npy"), rng.integers(0, 256, (len(number), size, size), dtype=np.uint8))
+    label = np.where(number % 6 == 0, "Tuberculosis", "Normal")
+    rows = {"image": number, "label": label, "target": (number % 6 == 0).astype(int), "cues": label}
+    rows["part"] = np.repeat(["train", "val", "test"], [train, VAL, VAL])
+    write_table(run.path("split.csv"), pd.DataFrame(rows))
+    classes = {"negative": "Normal", "positive": "Tuberculosis"}
+    write_json(run.path("preparation.json"), classes | {"size": size, "mean": 127.5, "sd": 73.9})
+    return run
 
 
 def timed(benchmark, group, count, rounds, work, setup=None):
@@ -91,7 +114,8 @@ def test_preparation_plain(benchmark, database, catalogued, tmp_path_factory):
 def test_preparation_ours(benchmark, database, catalogued, tmp_path_factory):
     def fresh():
         run = open_run(str(tmp_path_factory.mktemp("ours") / "run"))
-        run.path("catalogue.csv").symlink_to(catalogued.path("catalogue.csv"))
+        for file in ("catalogue.csv", "catalogue.json"):
+            run.path(file).symlink_to(catalogued.path(file))
         return (run, database, films.SIZE, 0), {}
 
     timed(benchmark, "preparation", len(catalogued.table("split.csv")), 5, prepare, fresh)
@@ -116,10 +140,8 @@ def test_inference_plain(benchmark, unpacked):
     timed(benchmark, "inference", VAL, 3, lambda: plain.infer(cnn, loader))
 
 
-def test_inference_ours(benchmark, small):
-    if not small.path("model.safetensors").exists():
-        fit(small, ONE_EPOCH)
-    trained = open_predictor(small.path("model.safetensors")).trained
+def test_inference_ours(benchmark, small, model):
+    trained = open_predictor(model).trained
     val = load_part(small, "val", torch.device("cpu"))
     timed(benchmark, "inference", VAL, 5, lambda: infer(trained.cnn, films_of(val), trained.normalisation))
 
@@ -127,29 +149,23 @@ def test_inference_ours(benchmark, small):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
 def test_training_on_a_card(benchmark, tmp_path):
     """On SYNTHETIC noise; the first training, not timed, warms the card up."""
-    run, rng = open_run(str(tmp_path / "card")), np.random.default_rng(0)
-    shape = (CARD_FILMS + 2 * VAL, films.SIZE, films.SIZE)
-    np.save(run.path("images.npy"), rng.integers(0, 256, shape, dtype=np.uint8))
-    part = np.repeat(["train", "val", "test"], [CARD_FILMS, VAL, VAL])
-    rows = {"image": np.arange(shape[0]), "target": (np.arange(shape[0]) % 6 == 0).astype(int), "part": part}
-    write_table(run.path("split.csv"), pd.DataFrame(rows))
-    write_json(run.path("preparation.json"), {"size": films.SIZE, "mean": 127.5, "sd": 73.9})
+    run = noise(tmp_path / "card", CARD_FILMS, films.SIZE)
     fit(run, ONE_EPOCH)
     benchmark.extra_info["card"] = torch.cuda.get_device_name()
     timed(benchmark, "training on a card", CARD_FILMS * CARD_EPOCHS, 3, lambda: fit(run, Training(epochs=CARD_EPOCHS)))
 
 
-def test_one_film_warm(benchmark, database, small):
-    predictor = open_predictor(small.path("model.safetensors"))
+def test_one_film_warm(benchmark, database, model):
+    predictor = open_predictor(model)
     file = next(iter(database.labels))
     content = database.read(file)
     timed(benchmark, "one film, warm", 1, 20, lambda: predictor.answer(content, file))
 
 
-def test_a_change_in_the_panel(benchmark, database, small):
+def test_a_change_in_the_panel(benchmark, database, model):
     """Marker and white rectangle are on while the border's slider is moved; in the kernel, without the browser."""
     file = next(iter(database.labels))
-    panel = prediction_panel(open_predictor(small.path("model.safetensors")), {file: database.read(file)})
+    panel = prediction_panel(open_predictor(model), {file: database.read(file)})
     panel.controls["marker"].value, panel.controls["rectangle"].value = "R", 0.3
     widths = itertools.cycle([0.02, 0.04, 0.06])
 
@@ -159,11 +175,10 @@ def test_a_change_in_the_panel(benchmark, database, small):
     timed(benchmark, "a change in the panel", 1, 20, move)
 
 
-def test_one_film_cold(benchmark, database, small, tmp_path):
+def test_one_film_cold(benchmark, database, model, tmp_path):
     file = tmp_path / "film.png"
     file.write_bytes(database.read(next(iter(database.labels))))
-    model = str(small.path("model.safetensors"))
-    command = [sys.executable, "-m", "tblib", "predict", "--model", model, str(file)]
+    command = [sys.executable, "-m", "tblib", "predict", "--model", str(model), str(file)]
     timed(benchmark, "one film, cold", 1, 5, lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True))
 
 

@@ -61,7 +61,7 @@ def moved(evidence: dict[str, Any]) -> bool:
     """Whether an edit turns calls, beyond its placebo, as a used cue would: the rule without "the cue exists"."""
     effects = [evidence[way] for way in ("sufficiency", "necessity") if evidence[way]]
     return any(
-        one["p"] <= THRESHOLDS["level"] and one["mean"]["value"] > 0 and one["flips"]["value"] >= THRESHOLDS["flips"]
+        one["p"] <= THRESHOLDS["level"] and one["mean"]["value"] > 0 and one["flips"]["low"] >= THRESHOLDS["flips"]
         for one in effects
     )
 

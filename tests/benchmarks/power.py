@@ -41,7 +41,7 @@ def study() -> str:
         Job(
             trials.plant,
             shared | {"put": pairs[name].edited, "placebo": pairs[name].placebo},
-            {"p": p, "shuffle": False, "seed": seed, "training": DEEP},
+            {"p": p, "shuffle": False, "seed": seed, "training": trials.settled(DEEP)},
         )
         for name, p, seed in wanted
     ]

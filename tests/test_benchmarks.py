@@ -1,0 +1,33 @@
+"""The benchmarks run as they stand: what they make up for themselves has all that the project reads of a run."""
+
+import importlib
+from dataclasses import replace
+
+import pytest
+
+from tblib.model import load_model
+from tblib.prepare import prepare
+from tblib.run import ROOT, open_run
+from tblib.train import fit, load_part, pick_device
+from tests.benchmarks import bench, scale
+
+FILES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_of_them_can_be_imported(name):
+    assert importlib.import_module(f"tests.benchmarks.{name}").__doc__
+
+
+def test_the_training_on_a_card_trains_anywhere(tmp_path):
+    run = bench.noise(tmp_path / "card", train=16, size=32)
+    history = fit(run, replace(bench.ONE_EPOCH, batch_size=8, width=4, precision="fp32", threads=1))
+    assert len(history) == 1
+    assert load_model(run.path("model.safetensors")).size == 32
+    assert [len(load_part(run, part, pick_device())) for part in ("train", "val", "test")] == [16, bench.VAL, bench.VAL]
+
+
+def test_the_films_of_the_scale_study_can_be_prepared(tmp_path):
+    scale.catalogue(tmp_path, 66)  # 11 of them positive
+    prepare(open_run(str(tmp_path)), scale.open_database(tmp_path / "films.zip"), 32, 0)
+    assert len(load_part(open_run(str(tmp_path)), "train", pick_device())) > 40
