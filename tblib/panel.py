@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import anywidget
@@ -44,10 +45,31 @@ LIMIT = 100 * 2**20  # bytes of an uploaded file
 MOST_FILES = 500  # that are open at once: of each a copy is kept, of up to 0.8 MB
 PARTS = Environment(loader=PackageLoader("tblib", "."), autoescape=select_autoescape(["html.j2"], default=True))
 HTML: Any = PARTS.get_template("panel.html.j2").module  # its macros
+ALONE = RLock()  # held by whoever changes a panel: Jupyter may handle each widget's messages in a thread of its own
+
+
+@dataclass
+class _Batch:
+    """Files that were given at once.
+
+    Attributes:
+        place: which view of the zone they were given to, and how many batches it had before.
+        turn: number of the message to handle next.
+        early: those that came before it, by number.
+        parts: what has come of the file that is coming.
+    """
+
+    place: tuple[str, int] = ("", 0)
+    turn: int = 0
+    early: dict[int, tuple[dict[str, Any], list[Any]]] = field(default_factory=dict)
+    parts: list[bytes] = field(default_factory=list)
 
 
 class DropZone(anywidget.AnyWidget):
-    """Films are dropped on it, or chosen; it hands over each file's bytes as it comes, however large.
+    """Films are dropped on it, or chosen; it hands over each file's bytes in the order given, however large.
+
+    Jupyter may handle messages in several threads, so that one overtakes another: each has its number. A new batch
+    takes the place of the one before, even of one whose rest never comes because its view is gone.
 
     Attributes:
         limit: bytes of a file; larger ones are refused with a sentence before they are sent.
@@ -61,21 +83,34 @@ class DropZone(anywidget.AnyWidget):
     def __init__(self, take: Callable[[str, bytes | str, bool], None]) -> None:
         """`take` gets a file's name, its bytes or why there are none, and whether it is the first of its batch."""
         super().__init__()
-        self._parts: list[bytes] = []
+        self._batch, self._begun = _Batch(), dict[str, int]()  # a view's last batch, by its name
         self._take = take
         self.on_msg(self._received)
 
     def _received(self, _: object, message: dict[str, Any], buffers: list[Any]) -> None:
-        """One part of a file, or why none comes; files and parts arrive one after another."""
+        """One part of a file, or why none comes: handled with those that waited for it, or kept until its turn."""
+        with ALONE:
+            view, number = place = str(message["view"]), int(message["batch"])
+            if number > self._begun.get(view, -1):
+                self._begun[view], self._batch = number, _Batch(place)
+            batch = self._batch
+            if batch.place != place:  # another took its place
+                return
+            batch.early[message["turn"]] = message, [bytes(buffer) for buffer in buffers]
+            while batch.turn in batch.early:
+                batch.turn += 1
+                self._handle(batch, *batch.early.pop(batch.turn - 1))
+
+    def _handle(self, batch: _Batch, message: dict[str, Any], buffers: list[bytes]) -> None:
         name, first = str(message["name"]), message["place"] == 0
         if message["kind"] == "part":
-            self._parts.append(bytes(buffers[0]))
+            batch.parts += buffers
             if message["last"]:
-                content, self._parts = b"".join(self._parts), []
+                content, batch.parts = b"".join(batch.parts), []
                 self.status = f"Reading {name}"
                 self._take(name, content, first)
             return
-        self._parts = []
+        batch.parts = []
         if message["kind"] == "refused":
             size = f"{message['size'] / 2**20:.0f} MB, above the limit of {LIMIT // 2**20} MB"
             self._take(name, f"{name} has {size}; shrink it, or give its path instead.", first)
@@ -171,14 +206,19 @@ class PredictionPanel(widgets.VBox):
         self.reset.on_click(lambda _: self._guarded(self._undo))
         for control in self.controls.values():
             control.observe(self._on_change, "value")
+        given = [self.drop, self.path, self.opener, self.point, self.table, self.reset]
+        for widget in [*given, *self.samples, *self.controls.values()]:
+            widget.comm.on_msg(partial(_in_turn, widget._handle_msg))  # with the value that a message brings
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget, and for pages without a kernel the answer that it shows as a picture."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        if self.case is None or self.case.answer is None:
-            return data, metadata
-        picture, alt = figures.picture(self._still(self.case.name, self.case.answer), self.synthetic)
+        with ALONE:
+            case = self.case
+            if case is None or case.answer is None:
+                return data, metadata
+            picture, alt = figures.picture(self._still(case.name, case.answer), self.synthetic)
         data = data | {"image/png": base64.b64encode(picture).decode()}
         return data, metadata | {"image/png": {"alt": alt}}
 
@@ -305,8 +345,9 @@ class PredictionPanel(widgets.VBox):
         return Changes(**{name: control.value for name, control in self.controls.items()})
 
     def _on_change(self, _: object) -> None:
-        if not self._undoing:
-            self._guarded(self._draw_outcome)
+        with ALONE:
+            if not self._undoing:
+                self._guarded(self._draw_outcome)
 
     def _undo(self) -> None:
         self._undoing = True
@@ -338,15 +379,16 @@ class PredictionPanel(widgets.VBox):
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do what a person asked for; whatever goes wrong becomes a sentence, and the panel goes on."""
-        self.told.value = HTML.tell(self.case.problem if self.case else "")  # no longer what went wrong before
-        try:
-            action()
-        except TblibError as error:
-            self.told.value = HTML.tell(str(error))
-        except Exception as error:  # a fault of ours: say so here, as the widgets would only log it
-            self.told.value = HTML.tell(
-                f"This failed inside tblib ({type(error).__name__}: {error}). Please report it."
-            )
+        with ALONE:
+            self.told.value = HTML.tell(self.case.problem if self.case else "")  # no longer what went wrong before
+            try:
+                action()
+            except TblibError as error:
+                self.told.value = HTML.tell(str(error))
+            except Exception as error:  # a fault of ours: say so here, as the widgets would only log it
+                self.told.value = HTML.tell(
+                    f"This failed inside tblib ({type(error).__name__}: {error}). Please report it."
+                )
 
 
 def prediction_panel(
@@ -364,7 +406,14 @@ def prediction_panel(
         PredictionError: there is no such operating point.
     """
     predictor.threshold(point)
-    return PredictionPanel(predictor, samples, synthetic, point)
+    with ALONE:  # another panel of this kernel may be at work
+        return PredictionPanel(predictor, samples, synthetic, point)
+
+
+def _in_turn(handle: Callable[[dict[str, Any]], None], message: dict[str, Any]) -> None:
+    """Handle what the page says once no other thread is at work on a panel."""
+    with ALONE:
+        handle(message)
 
 
 def _place(answer: Answer, predictor: Predictor) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 
+from tblib.parameters import NOTEBOOKS
 from tblib.run import Run, run_folder
-from tblib.workflow import NOTEBOOKS
 
 MESSAGE = 110 * 2**20  # bytes: an upload of 100 MB in one message; Jupyter's own limit drops 10 MiB without a word
 LARGE = {"websocket_max_message_size": MESSAGE}
@@ -30,8 +31,7 @@ def lab(folder: Path, arguments: Iterable[str]) -> int:
         [
             "jupyterlab",
             str(folder),
-            f"--ServerApp.tornado_settings={json.dumps(LARGE)}",
-            *arguments,
+            *_with({"ServerApp.tornado_settings": json.dumps(LARGE)}, arguments),
         ]
     )
 
@@ -50,10 +50,15 @@ def app(name: str, arguments: Iterable[str]) -> int:
         nbformat.write(panel_alone(run), page)
         return _served(
             [
-                "voila",
+                "tblib.page",
                 str(page),
-                f"--Voila.tornado_settings={json.dumps(LARGE | CLOSED)}",
-                *arguments,
+                *_with(
+                    {
+                        "Voila.tornado_settings": json.dumps(LARGE | CLOSED),
+                        "VoilaConfiguration.multi_kernel_manager_class": "tblib.page.PageKernels",
+                    },
+                    arguments,
+                ),
             ]
         )
 
@@ -68,11 +73,21 @@ def panel_alone(run: Run) -> nbformat.NotebookNode:
     return notebook
 
 
+def _with(options: dict[str, str], arguments: Iterable[str]) -> list[str]:
+    """A person's arguments after those of our options that they do not set; Jupyter takes no option twice."""
+    given = list(arguments)
+    named = {argument.split("=")[0] for argument in given}
+    return [*(f"--{name}={value}" for name, value in options.items() if f"--{name}" not in named), *given]
+
+
 def _served(command: list[str]) -> int:
-    """Run a server, a module and its arguments, until it ends, or Ctrl-C, which reaches it, too, ends it."""
+    """Run a server, a module and its arguments, until it ends. Ctrl-C, which reaches it, too, or SIGTERM ends it."""
     with subprocess.Popen([sys.executable, "-m", *command]) as server:
+        before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # it must not outlive us
         try:
             return server.wait()
         except KeyboardInterrupt:
             server.wait()
             return 0
+        finally:
+            signal.signal(signal.SIGTERM, before)

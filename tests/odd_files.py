@@ -153,7 +153,8 @@ def main(model: Path, folder: Path) -> None:
     panel, said = prediction_panel(open_predictor(model), {}), []
     for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
         name, content = path.read_bytes().split(b"\n", 1)
-        message = {"kind": "part", "name": name.decode(), "place": 0, "last": True}
+        batch = {"view": "view", "batch": int(path.name), "turn": 0}
+        message = batch | {"kind": "part", "name": name.decode(), "place": 0, "last": True}
         panel.drop._handle_custom_msg(message, [content])
         panel.controls["border"].value = 0.05
         panel.reset.click()

@@ -2,25 +2,32 @@
 
 import base64
 import io
+import itertools
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread, current_thread
 
 import numpy as np
 import odd_files
 import pandas as pd
 import pytest
+import torch
 from bs4 import BeautifulSoup
 from conftest import grey_film, png
 from PIL import Image
 
 from tblib import RESEARCH_USE
+from tblib.model import CNN, TrainedModel, folded
 from tblib.panel import prediction_panel
 from tblib.predict import PredictionError, Predictor, open_predictor, predict_files, sample_contents, sample_films
 from tblib.what_if import NOTHING
 
 PART = 1000  # bytes of a part of a file, here
+BATCHES = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +45,46 @@ def panel(predictor, samples):
     return prediction_panel(predictor, samples, synthetic=True)
 
 
-def drop(panel, files: dict[str, bytes]) -> None:
-    """Files come as the browser sends them: in parts, one file after another."""
+def messages(files: dict[str, bytes], batch: int, view: str = "view") -> list[tuple[dict, bytes]]:
+    """What the browser sends for files: each in parts, one file after another."""
+    sent: list[tuple[dict, bytes]] = []
     for place, (name, content) in enumerate(files.items()):
         for start in range(0, max(len(content), 1), PART):
-            message = {"kind": "part", "name": name, "place": place, "last": start + PART >= len(content)}
-            panel.drop._handle_custom_msg(message, [memoryview(content[start : start + PART])])
+            head = {"kind": "part", "name": name, "place": place, "last": start + PART >= len(content)}
+            sent.append((head | {"view": view, "batch": batch, "turn": len(sent)}, content[start : start + PART]))
+    return sent
+
+
+def say(widget, data: dict, buffers: tuple[bytes, ...] = ()) -> None:
+    """A message of the page to a widget, as Jupyter hands it on."""
+    widget.comm.handle_msg({"content": {"data": data}, "buffers": [memoryview(buffer) for buffer in buffers]})
+
+
+def send(panel, sent: list[tuple[dict, bytes]]) -> None:
+    for head, part in sent:
+        say(panel.drop, {"method": "custom", "content": head}, (part,))
+
+
+def move(widget, **state: object) -> None:
+    say(widget, {"method": "update", "state": state})
+
+
+def drop(panel, files: dict[str, bytes]) -> None:
+    send(panel, messages(files, next(BATCHES)))
+
+
+def files_of(panel) -> list[str]:
+    return [row["file"] for row in panel.table.rows]
+
+
+def at_once(*actions: Callable[[], None]) -> None:
+    """Each in a thread of its own."""
+    threads = [Thread(target=action) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def page(panel) -> BeautifulSoup:
@@ -100,14 +141,14 @@ def test_an_upload_in_parts_is_the_file_and_a_new_one_takes_its_place(panel, pre
     content = png(grey_film(3, 300))
     assert len(content) > 3 * PART
     drop(panel, {"one.png": content, "two.png": png(grey_film(4))})
-    assert [row["file"] for row in panel.table.rows] == ["one.png", "two.png"]
+    assert files_of(panel) == ["one.png", "two.png"]
     assert page(panel).h3.text == "one.png"
     assert number(panel, "probability") == pytest.approx(predictor.answer(content, "a").score.probability, abs=1e-9)
     assert panel.drop.status == "two.png was read."
     panel.table.chosen = 1
     assert page(panel).h3.text == "two.png"
     drop(panel, {"three.png": png(grey_film(5))})
-    assert [row["file"] for row in panel.table.rows] == ["three.png"]
+    assert files_of(panel) == ["three.png"]
 
 
 def test_a_broken_file_gets_its_sentence_and_the_panel_goes_on(panel):
@@ -124,14 +165,98 @@ def test_a_broken_file_gets_its_sentence_and_the_panel_goes_on(panel):
 
 
 def test_what_the_browser_cannot_send_gets_its_sentence(panel):
-    send = panel.drop._handle_custom_msg
-    send({"kind": "part", "name": "half.png", "place": 0, "last": False}, [b"\x89PNG"])
-    send({"kind": "unreadable", "name": "half.png", "place": 0}, [])
+    def tell(turn: int, part: bytes = b"", **head: object) -> None:
+        send(panel, [(head | {"view": "view", "batch": batch, "turn": turn}, part)])
+
+    batch = next(BATCHES)
+    tell(0, b"\x89PNG", kind="part", name="half.png", place=0, last=False)
+    tell(1, kind="unreadable", name="half.png", place=0)
     assert "half.png cannot be read by the browser" in page(panel).text
-    send({"kind": "refused", "name": "huge.tif", "place": 1, "size": 300 * 2**20}, [])
+    tell(2, kind="refused", name="huge.tif", place=1, size=300 * 2**20)
     assert "huge.tif has 300 MB, above the limit of 100 MB" in panel.table.rows[1]["problem"]
     drop(panel, {"good.png": png(grey_film(1))})  # nothing of the half file is left
     assert page(panel).h3.text == "good.png"
+
+
+THREE = {"good.png": png(grey_film(1)), "notes.png": b"text", "other.png": png(grey_film(2, 100))}
+
+
+def test_messages_that_overtake_one_another_are_taken_in_order(panel, predictor):
+    sent = messages(THREE, next(BATCHES))
+    assert len(sent) > 5
+    send(panel, sent[::-1])
+    assert files_of(panel) == list(THREE)
+    assert [row["problem"] == "" for row in panel.table.rows] == [True, False, True]
+    score = predictor.answer(THREE["other.png"], "a").score.probability
+    assert panel.table.rows[2]["probability"] == pytest.approx(score, abs=1e-9)
+
+
+def test_a_batch_that_two_threads_handle_is_whole_and_in_order(panel, monkeypatch):
+    """As in JupyterLab, where the first message comes on the main thread and the rest on another."""
+    begun, answer = Event(), Predictor.answer
+
+    def slow(self: Predictor, content: bytes, name: str, point: str = "0.5") -> object:
+        if name == "good.png":
+            begun.set()
+            time.sleep(0.3)
+        return answer(self, content, name, point)
+
+    monkeypatch.setattr(Predictor, "answer", slow)
+    sent = messages(THREE, next(BATCHES))
+    ends = next(place for place, (head, _) in enumerate(sent) if head["last"]) + 1
+    at_once(lambda: send(panel, sent[:ends]), lambda: (begun.wait(30), send(panel, sent[ends:])))
+    assert files_of(panel) == list(THREE)
+
+
+def test_nothing_a_person_does_comes_amid_something_else(panel, monkeypatch):
+    working, amid = [], []
+
+    def watch(name: str) -> None:
+        does = getattr(Predictor, name)
+
+        def watched(self: Predictor, *given: object) -> object:
+            stands = panel.changes, panel.point.value, panel.table.chosen
+            amid.extend(f"{name} amid {other}" for other, thread in working if thread != current_thread())
+            working.append((name, current_thread()))
+            time.sleep(0.002)
+            try:
+                return does(self, *given)
+            finally:
+                working.pop()
+                if stands != (panel.changes, panel.point.value, panel.table.chosen):
+                    amid.append(f"a value moved amid {name}")
+
+        monkeypatch.setattr(Predictor, name, watched)
+
+    for name in ("answer", "what_if", "attribution", "at"):
+        watch(name)
+    border, sent = panel.controls["border"], messages(THREE, next(BATCHES))
+    at_once(
+        lambda: send(panel, sent[::2]),
+        lambda: send(panel, sent[1::2]),
+        lambda: [move(border, value=step / 100) for step in range(1, 9)],
+        lambda: [move(panel.point, index=place % len(panel.predictor.thresholds)) for place in range(1, 7)],
+        lambda: [move(panel.table, chosen=0) for _ in range(3)],
+    )
+    assert amid == []
+    assert panel.told.value == ""
+    assert files_of(panel)[-2:] == list(THREE)[-2:]
+    monkeypatch.undo()
+    wanted = panel.predictor.what_if(panel.case.answer.film, panel.changes)
+    assert panel.changes.border == 0.08
+    assert number(panel, "edited") == pytest.approx(wanted.edited.best, abs=1e-9)
+
+
+def test_a_view_that_went_away_amid_a_batch_holds_nothing_up(panel):
+    sent = messages(THREE, 0, "gone")
+    send(panel, sent[:-3] + sent[-1:])  # one part of the last file is lost
+    assert files_of(panel) == ["good.png", "notes.png"]
+    send(panel, messages({"new.png": THREE["good.png"]}, 0, "new"))
+    assert files_of(panel) == ["new.png"]
+    send(panel, sent[-3:])  # comes after all: its batch has been replaced
+    assert files_of(panel) == ["new.png"]
+    send(panel, messages(THREE, 1, "gone"))  # nor does a message that was lost hold up the next batch of its view
+    assert files_of(panel) == list(THREE)
 
 
 def test_a_path_a_folder_and_wrong_ones(panel, tmp_path):
@@ -148,7 +273,7 @@ def test_a_path_a_folder_and_wrong_ones(panel, tmp_path):
     assert "2.png" in give(tmp_path / "films" / "2.png")
     assert len(panel.table.rows) == 1
     give(tmp_path / "films")
-    assert [row["file"] for row in panel.table.rows] == ["0.png", "1.png", "2.png", "bad.dcm"]
+    assert files_of(panel) == ["0.png", "1.png", "2.png", "bad.dcm"]
     assert "cannot be read (No such file" in give(tmp_path / "none.png")
     assert "cannot be read" in give("a\0b")
     assert "Give the path" in give("  ")
@@ -303,3 +428,23 @@ def test_more_than_fifty_odd_files_are_answered_or_told_and_memory_stays_small(s
             assert row["probability"] is None, name
     print(f"{len(wanted)} files, peak memory {found['peak']:.2f} GB")
     assert found["peak"] < 1.5
+
+
+class Odd(CNN):
+    """Gives a film that is white all over no number."""
+
+    def forward(self, films):
+        return torch.where(films.amin((1, 2, 3)) >= 255, float("nan"), super().forward(films))
+
+
+def test_a_score_that_is_no_number_is_a_sentence_and_the_panel_goes_on():
+    facts = {"size": 32, "mean": 0.0, "sd": 1.0, "negative": "Normal", "positive": "Tuberculosis"}
+    trained = TrainedModel(folded(Odd(32, 0.0, 4)), facts, {"width": 4})
+    panel = prediction_panel(Predictor(trained, {"0.5": 0.5}, None), {})
+    drop(panel, {"white.png": png(np.full((64, 64), 255, np.uint8))})
+    assert "gives 1 of 1 films a score that is no finite number" in page(panel).text
+    assert "Normal" not in page(panel).text
+    assert "inside tblib" not in page(panel).text
+    drop(panel, {"good.png": png(grey_film(1))})
+    assert page(panel).h3.text == "good.png"
+    assert "no finite number" not in page(panel).text

@@ -1,5 +1,6 @@
 """The panel in a real browser: through JupyterLab and through Voila, as the start commands serve it."""
 
+import contextlib
 import io
 import os
 import re
@@ -14,14 +15,15 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from tblib import RESEARCH_USE, serve
 from tblib.__main__ import main
+from tblib.parameters import NOTEBOOKS
 from tblib.predict import open_predictor, sample_contents, sample_films
 from tblib.run import Run
-from tblib.workflow import NOTEBOOKS
 
 SOON, LATER = 20_000, 120_000  # ms
 MOVED = "value => document.querySelector('data.edited').getAttribute('value') !== value"
@@ -52,17 +54,18 @@ def free_port() -> int:
 
 
 def served(arguments: list[str], address: str, log: Path):
-    """Start ``python -m tblib …``, yield once the address answers, and stop it as Ctrl-C does."""
+    """Start ``python -m tblib …``, yield it once the address answers, and stop it as Ctrl-C does."""
     with log.open("wb") as out:
         command = [sys.executable, "-m", "tblib", *arguments]
         server = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
         try:
             _wait(server, address, log)
-            yield
+            yield server
         finally:
-            os.killpg(server.pid, signal.SIGINT)
-            time.sleep(0.5)
-            os.killpg(server.pid, signal.SIGINT)  # JupyterLab asks for a second one
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGINT)
+                time.sleep(0.5)
+                os.killpg(server.pid, signal.SIGINT)  # JupyterLab asks for a second one
             try:
                 server.wait(20)
             except subprocess.TimeoutExpired:
@@ -83,12 +86,47 @@ def _wait(server: subprocess.Popen, address: str, log: Path) -> None:
     raise AssertionError(log.read_text())
 
 
-@pytest.fixture(scope="module")
-def voila(smoke, tmp_path_factory):
-    port, log = free_port(), tmp_path_factory.mktemp("log") / "voila.txt"
+def page_server(smoke: Run, log: Path, *more: str):
+    """The panel's page: yield its process, its address and its log."""
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
-    arguments = ["app", "--name", str(smoke.folder), "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
-    yield from ((address, log) for _ in served(arguments, address, log))
+    own = ["--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    arguments = ["app", "--name", str(smoke.folder), *own, *more]
+    yield from ((server, address, log) for server in served(arguments, address, log))
+
+
+@pytest.fixture(scope="module")
+def voila_process(smoke, tmp_path_factory):
+    yield from page_server(smoke, tmp_path_factory.mktemp("log") / "voila.txt")
+
+
+@pytest.fixture(scope="module")
+def voila(voila_process):
+    return voila_process[1:]
+
+
+@pytest.fixture
+def impatient_voila(smoke, tmp_path):
+    """It ends kernels seconds after their page is gone, by options that a person gives."""
+    cull = [f"--MappingKernelManager.cull_{what}" for what in ("idle_timeout=4", "interval=1")]
+    yield from page_server(smoke, tmp_path / "voila.txt", *cull)
+
+
+def kernels(server: subprocess.Popen) -> set[int]:
+    """The kernels of a server that is started through another process."""
+    found = set()
+    for process in psutil.Process(server.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "ipykernel_launcher" in process.cmdline():
+                found.add(process.pid)
+    return found
+
+
+def until(holds, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +151,7 @@ def opened(browser, address: str, width: int = 1100):
     asked, faults = [], []
     view.on("requestfinished", lambda request: asked.append(request.url))
     view.on("pageerror", lambda error: faults.append(str(error)))
-    view.goto(address)
+    view.goto(address, timeout=LATER)
     return view, asked, faults
 
 
@@ -128,8 +166,32 @@ def drop(view, name: str, content: bytes) -> None:
     view.dispatch_event(".tblib-drop", "drop", {"dataTransfer": view.evaluate_handle(made, [name, list(content)])})
 
 
+def move_a_slider(view) -> str:
+    """Move it and undo that; the score before and after."""
+    before = view.locator("data.edited").get_attribute("value")
+    view.get_by_label("Film border").press("ArrowRight")
+    view.wait_for_function(MOVED, arg=before)
+    assert view.locator("data.as-is").get_attribute("value") == before
+    view.get_by_role("button", name="Undo all changes").click()
+    view.wait_for_function(f"value => !({MOVED})(value)", arg=before)
+    return before
+
+
+def give_a_batch(view, film: Path) -> None:
+    """Good, broken, good: every file has its row, in order, even where they are the first that a kernel gets."""
+    files = [film.with_name(name) for name in ("first.png", "second.png", "third.png")]
+    for file in files:
+        file.write_bytes(b"text" if file.stem == "second" else film.read_bytes())
+    view.locator(".tblib-drop input").set_input_files([str(file) for file in files])
+    view.get_by_text("third.png was read.").wait_for()
+    view.locator(".tblib-table tbody tr").nth(2).wait_for()
+    names = view.locator(".tblib-table tbody td:first-child").all_inner_texts()
+    assert names == [file.name for file in files]
+
+
 def explore(view, predictor, film: Path, large: Path) -> None:
-    """What a person does: upload, read, move a slider; a large file, a dropped, a wrong, a too large one, several."""
+    """What a person does: several files, one, a slider; a large file, a dropped, a wrong, a too large one; a table."""
+    give_a_batch(view, film)
     upload = view.locator(".tblib-drop input")
     upload.set_input_files(str(film))
     view.get_by_role("heading", name="film.png").wait_for()
@@ -137,12 +199,7 @@ def explore(view, predictor, film: Path, large: Path) -> None:
     assert probability(view) == pytest.approx(answer.score.probability, abs=1e-5)
     view.get_by_text("random weights").wait_for()  # the map, or why there is none
 
-    before = view.locator("data.edited").get_attribute("value")
-    view.get_by_label("Film border").press("ArrowRight")
-    view.wait_for_function(MOVED, arg=before)
-    assert view.locator("data.as-is").get_attribute("value") == before
-    view.get_by_role("button", name="Undo all changes").click()
-    view.wait_for_function(f"value => !({MOVED})(value)", arg=before)
+    move_a_slider(view)
 
     upload.set_input_files(str(large))
     view.get_by_role("heading", name="large.tif").wait_for()
@@ -171,6 +228,7 @@ def explore(view, predictor, film: Path, large: Path) -> None:
         view.get_by_text("Download as CSV").click()
     lines = Path(told.value.path()).read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in lines] == ["file", "notes.png", "film.png", "large.tif"]
+    move_a_slider(view)  # a download is no leaving of the page
 
 
 def nothing_sticks_out(view) -> None:
@@ -231,6 +289,53 @@ def test_jupyterlab_runs_the_notebook_and_the_panel_lives(browser, smoke: Run, l
     view.context.close()
 
 
+def leave(view) -> None:
+    view.close(run_before_unload=True)  # as a person closes a tab
+
+
+def test_a_kernel_ends_with_its_page(browser, voila_process):
+    server, address, log = voila_process
+    others = kernels(server)
+
+    def count(number: int) -> None:
+        until(lambda: len(kernels(server) - others) == number, 20)  # sooner than without a goodbye
+
+    views = [opened(browser, address)[0] for _ in range(2)]
+    for view in views:
+        view.locator("data.probability").wait_for(timeout=LATER)
+    count(2)
+    leave(views[0])
+    count(1)
+    kernel = kernels(server) - others
+    move_a_slider(views[1])
+    views[1].reload(timeout=LATER)
+    views[1].locator("data.probability").wait_for(timeout=LATER)
+    count(1)
+    assert kernels(server) - others != kernel
+    leave(views[1])
+    count(0)
+    assert "'_xsrf' argument missing" not in log.read_text()
+
+
+def test_a_kernel_ends_without_a_goodbye_and_with_its_server_but_not_while_its_page_is_open(browser, impatient_voila):
+    server, address, _ = impatient_voila
+    unheard = urllib.request.urlopen(address, timeout=LATER / 1000).read()  # as a page left before it was ready
+    assert b"application/vnd.jupyter.widget-view+json" in unheard  # the kernel worked longer than it may idle
+    view, lost = (opened(browser, address)[0] for _ in range(2))
+    for page in (view, lost):
+        page.locator("data.probability").wait_for(timeout=LATER)
+    lost.context.close()  # says nothing, as a browser that was killed
+    until(lambda: len(kernels(server)) == 1, 30)
+    time.sleep(7)
+    move_a_slider(view)
+    processes = psutil.Process(server.pid).children(recursive=True)
+    server.terminate()
+    gone, alive = psutil.wait_procs(processes, 20)
+    assert len(gone) >= 2
+    assert alive == []
+    view.context.close()
+
+
 def test_the_app_has_the_cells_of_the_panel_and_no_others(smoke):
     notebook = serve.panel_alone(smoke)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -257,3 +362,11 @@ def test_both_start_commands_raise_the_limit_of_a_message_and_pass_arguments_on(
     assert started[0][-1] == "--port=1234"
     limit = next(part for part in started[0] if part.startswith(f"--{server}.tornado_settings="))
     assert '"websocket_max_message_size": 115343360' in limit
+
+
+@pytest.mark.parametrize("option", ["Voila.tornado_settings", "VoilaConfiguration.multi_kernel_manager_class"])
+def test_an_option_that_a_person_gives_takes_the_place_of_ours(option, smoke, monkeypatch):
+    started: list[list[str]] = []
+    monkeypatch.setattr(serve, "_served", lambda line: started.append(line) or 0)
+    main(["app", "--name", str(smoke.folder), f"--{option}=theirs"])
+    assert [part for part in started[0] if part.startswith(f"--{option}=")] == [f"--{option}=theirs"]
