@@ -1,10 +1,10 @@
 # `make help` lists what there is. Everything is installed into .venv, nothing outside this folder is changed.
 PYTHON ?= python3
 BIN := .venv/bin
-DATA ?= demo
+DATA ?=
 NAME ?=
 ARGS ?=
-RUN_OPTIONS = --data "$(DATA)" $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
+RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install report lab app browser test bench bench-long study-clean study-power lint lock clean

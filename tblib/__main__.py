@@ -32,9 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run the study's notebooks and write the report")
-    run.add_argument("--data", default="demo", help="demo (default), kaggle, or a zip or folder of films")
+    run.add_argument("--data", help="demo, kaggle, or a zip or folder of films (default: the run's, or demo)")
     run.add_argument("--name", help="the run's folder in reports/ (default: demo, or the name of the data)")
-    run.add_argument("--params", type=Path, help="parameter file (default: demo.yml or kaggle.yml)")
+    run.add_argument("--params", type=Path, help="parameter file (default: the run's own, or demo.yml or kaggle.yml)")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set one parameter")
     steps = run.add_mutually_exclusive_group()
     steps.add_argument("--from", dest="first", metavar="STEP", help="run this step and all behind it again")
@@ -58,12 +58,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from tblib.workflow import NOTEBOOKS, read_parameters, run_study
+    from tblib.parameters import asked_parameters, refuse_idle
+    from tblib.workflow import chosen_steps, run_study
 
-    default = NOTEBOOKS / "parameters" / ("demo.yml" if options.data == "demo" else "kaggle.yml")
-    given = read_parameters(options.params or default) | dict(options.p)
-    name = options.name or Path(options.data).absolute().stem
-    report = run_study(name, options.data, given, options.first, options.only, options.overwrite)
+    name = options.name or (Path(options.data).absolute().stem if options.data else "demo")
+    pairs, chosen = dict(options.p), chosen_steps(options.first, options.only)
+    refuse_idle(pairs, chosen)
+    data, given, kept = asked_parameters(name, options.data, options.params, pairs, bool(chosen))
+    report = run_study(name, data, given, options.first, options.only, options.overwrite, kept)
     if report:
         print(f"The report: {report}")
     return 0
@@ -84,8 +86,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _lab(options: argparse.Namespace) -> int:
+    from tblib.parameters import NOTEBOOKS
     from tblib.serve import lab
-    from tblib.workflow import NOTEBOOKS
 
     return lab(options.folder or NOTEBOOKS, options.arguments)
 

@@ -16,19 +16,9 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 from tblib import TblibError
-from tblib.run import write_json
+from tblib.run import code_digest, write_json
 
-CODE = (
-    "dataset",
-    "edits",
-    "metrics",
-    "model",
-    "prepare",
-    "remedies",
-    "train",
-    "trials",
-    "verdicts",
-)  # modules that a job runs
+CODE = ("box", "dataset", "edits", "metrics", "model", "prepare", "remedies", "train", "trials", "verdicts")  # a job's
 WAIT = 10  # seconds for a scheduler to answer
 
 
@@ -88,13 +78,8 @@ def _key(job: Job, digests: dict[int, str]) -> str:
                 f"{content.dtype}{content.shape}".encode() + content.tobytes()
             ).hexdigest()
     arrays = {name: digests[id(array)] for name, array in job.arrays.items()}
-    text = json.dumps([job.of.__module__, job.of.__qualname__, arrays, job.settings, _code()], sort_keys=True)
+    text = json.dumps([job.of.__module__, job.of.__qualname__, arrays, job.settings, code_digest(CODE)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _code() -> str:
-    sources = (Path(__file__).with_name(f"{name}.py").read_bytes() for name in CODE)
-    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from nbconvert import HTMLExporter
 
 from tblib import RESEARCH_USE, evidence
 from tblib.findings import headline, key_figures
+from tblib.parameters import NO_PATHS
 from tblib.run import STEPS, Run, replacing
 
 LIVE = "application/vnd.jupyter.widget-view+json"  # what a live widget is among a cell's outputs
@@ -55,7 +56,7 @@ def build_report(run: Run, record: dict[str, Any]) -> Path:
         made=_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
         parameters=_table(_parameters(record)),
         steps=_table(_steps(record)),
-        versions=_table(pd.DataFrame(list(record["versions"].items()), columns=["package", "version"])),
+        versions=_table(_versions(record)),
     )
     path = run.path("report.html")
     with replacing(path) as part:
@@ -115,20 +116,46 @@ def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, st
         ("Database", summary["database"]),
         ("Database digest (SHA-256 over file names and contents)", summary["digest"]),
         ("Notes on the database", "; ".join(summary["notes"]) or "none"),
-        ("Git commit", record["git_commit"]),
-        ("Machine", f"{record['machine']}; {trained}"),
+        ("Git commit", _of_steps({step: done["git_commit"] for step, done in record["steps"].items()})),
+        ("Machine", f"{_of_steps({step: done['machine'] for step, done in record['steps'].items()})}; {trained}"),
         ("Finished", record["finished"]),
     ]
 
 
+def _of_steps(values: dict[str, str]) -> str:
+    """What holds for all steps, or each value with the steps that it holds for."""
+    steps: dict[str, list[str]] = {}
+    for step, value in values.items():
+        steps.setdefault(value, []).append(step)
+    return (
+        "; ".join(f"{value} ({', '.join(of)})" for value, of in steps.items()) if len(steps) > 1 else next(iter(steps))
+    )
+
+
+def _versions(record: dict[str, Any]) -> pd.DataFrame:
+    """Each package's version when the steps were run: one, or, where it changed between steps, several."""
+    made = {step: done["versions"] for step, done in record["steps"].items()}
+    packages = dict.fromkeys(package for versions in made.values() for package in versions)
+    rows = [
+        (package, _of_steps({step: versions.get(package, "not reported") for step, versions in made.items()}))
+        for package in packages
+    ]
+    return pd.DataFrame(rows, columns=["package", "version"])
+
+
 def _parameters(record: dict[str, Any]) -> pd.DataFrame:
     rows = [
-        (step, name, str(value))
+        (step, name, _without_folders(str(value)) if name in NO_PATHS else str(value))
         for step, done in record["steps"].items()
         for name, value in done["parameters"].items()
-        if name not in ("run", "data")  # paths of the machine; the database is named above
+        if name not in ("run", "data")  # the database is named above
     ]
     return pd.DataFrame(rows, columns=["step", "parameter", "value"])
+
+
+def _without_folders(paths: str) -> str:
+    """Names of files alone: where they lie on a machine is nobody's business on a page that is handed on."""
+    return ", ".join(Path(path).name for path in paths.split(","))
 
 
 def _steps(record: dict[str, Any]) -> pd.DataFrame:

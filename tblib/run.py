@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -24,12 +27,21 @@ TEXTS = (  # columns of the run's tables that are no numbers, even where every c
 )  # fmt: skip
 
 
+NUMERIC = (  # packages on whose version numbers depend
+    "captum", "imagecodecs", "numpy", "pandas", "pillow", "pydicom", "scikit-image", "scikit-learn", "scipy", "torch",
+)  # fmt: skip
+
+
 class MissingInputError(TblibError):
     """A file that an earlier step makes is not there yet."""
 
 
 class RunError(TblibError):
     """A run folder that cannot be used."""
+
+
+class StepError(TblibError):
+    """A notebook that stopped, or a step that cannot be run."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,24 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(part, index=False, encoding="utf-8", lineterminator="\n")
 
 
+@cache
+def versions() -> dict[str, str]:
+    """Package -> its version, of all that numbers depend on."""
+    return {package: importlib.metadata.version(package) for package in NUMERIC}
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """SHA-256 of the source of some tblib modules and of the versions of the packages under them."""
+    sources = [(ROOT / "tblib" / f"{module}.py").read_bytes() for module in sorted(modules)]
+    return hashlib.sha256(b"".join(sources) + json.dumps(versions(), sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def run_folder(name: str) -> Path:
     """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself where it is a path.
 
@@ -138,6 +168,15 @@ class Run:
     """One run folder. Make it with `open_run`."""
 
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """What ``--name`` and the parameter `run` call it: the folder's name in ``reports/``, elsewhere its path."""
+        return self.folder.name if self.folder.parent == ROOT / "reports" else str(self.folder)
+
+    def command(self, *arguments: str) -> str:
+        """The command line that works on this run, for messages: ``python -m tblib run --name …``."""
+        return shlex.join(["python", "-m", "tblib", "run", "--name", self.name, *arguments])
 
     def path(self, file: str) -> Path:
         """Where `file` of this run is or will be."""
@@ -157,7 +196,7 @@ class Run:
             raise MissingInputError(f"{file} is not in the run folder {self.folder}.")
         raise MissingInputError(
             f"{file} is not in the run folder {self.folder} yet. Run notebooks/{step.notebook} first, or: "
-            f"python -m tblib run --name {self.folder.name} --only {step.name}"
+            f"{self.command('--only', step.name)}"
         )
 
     def table(self, file: str) -> pd.DataFrame:

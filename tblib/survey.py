@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import fft
 
 from tblib.artefacts import ASKEW, EQUALISED, TINT_VISIBLE, artefacts
-from tblib.catalogue import Database, usable
-from tblib.film import Film, Pixels, open_film, resized
+from tblib.catalogue import Database, shared_depth, usable
+from tblib.film import Film, Pixels, resized
 from tblib.metrics import Floats, clustered_wilson, odds_ratio
 
 CUES = {
@@ -50,7 +50,8 @@ def pick(database: Database, table: pd.DataFrame, each: int, seed: int) -> list[
         members.sample(min(each, len(members)), random_state=seed).sort_values("file")
         for members in (films[films["label"] == name] for name in database.classes)
     ]
-    return open_rows(database, pd.concat(drawn))
+    shown = open_rows(database, pd.concat(drawn))
+    return shown if "bits" in table else _evened(database, shown)
 
 
 def listed(database: Database) -> pd.DataFrame:
@@ -66,7 +67,18 @@ def thin(shown: list[Shown], count: int) -> list[Shown]:
 
 def open_rows(database: Database, rows: pd.DataFrame) -> list[Shown]:
     """The films of some rows of a catalogue, in their order."""
-    return [Shown(row, open_film(database.read(row["file"]), row["file"])) for _, row in rows.iterrows()]
+    return [Shown(row, database.film(row["file"])) for _, row in rows.iterrows()]
+
+
+def _evened(database: Database, shown: list[Shown]) -> list[Shown]:
+    """Films of a database that was not catalogued, scaled by the depth that they share."""
+    database = replace(database, bits=shared_depth((item.film.bits, item.film.guessed) for item in shown))
+    return [
+        Shown(item.row, database.film(item.row["file"]))
+        if item.film.guessed and item.film.bits < database.bits
+        else item
+        for item in shown
+    ]
 
 
 def prevalence(table: pd.DataFrame, classes: tuple[str, str]) -> pd.DataFrame:

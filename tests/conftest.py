@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tblib.parameters import read_parameters
 from tblib.phantom import write_demo
 from tblib.run import ROOT, Run, run_folder
-from tblib.workflow import read_parameters, run_study
+from tblib.workflow import run_study
 
 SMOKE = ROOT / "notebooks" / "parameters" / "smoke.yml"
 
@@ -53,6 +54,26 @@ def smoke(tmp_path_factory, demo) -> Run:
     report = run_study(str(folder), str(demo), read_parameters(SMOKE))
     assert report == folder / "report.html"
     return Run(run_folder(str(folder)))
+
+
+@pytest.fixture(scope="session")
+def renamed(tmp_path_factory, demo) -> Run:
+    """A second run of the same films in the same order: their names hold markup, and nothing says that they are drawn.
+
+    One file more is no film. Tests read the run and leave it as it is.
+    """
+    folder = tmp_path_factory.mktemp("renamed")
+    markup = {"Normal": "<b onclick=x>`*_$ ", "Tuberculosis": "<img src=x onerror=alert(1)>`*_$ "}
+    entries = {"demo/Normal/<svg onload=alert(1)>`.png": b"broken"}
+    with zipfile.ZipFile(demo) as archive:
+        for name in archive.namelist():
+            *folders, film = name.split("/")
+            before = next((text for label, text in markup.items() if film.startswith(f"{label}-")), None)
+            if before:
+                entries["/".join([*folders, before + film])] = archive.read(name)
+    report = run_study(str(folder / "names"), str(write_zip(folder / "<i>db.zip", entries)), read_parameters(SMOKE))
+    assert report == folder / "names" / "report.html"
+    return Run(run_folder(str(folder / "names")))
 
 
 @pytest.fixture(scope="session")

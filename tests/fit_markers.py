@@ -22,7 +22,6 @@ from sklearn.preprocessing import StandardScaler
 
 from tblib import artefacts, markers, readings
 from tblib.catalogue import open_database
-from tblib.film import open_film
 
 ROUNDS, FOLDS = 8, 10
 NO_MARKER = 0.25  # weight of a stroke that is none: a film has many, but they are alike
@@ -95,7 +94,7 @@ def main() -> None:
     names = {"/".join(file.split("/")[-2:]): file for file in database.labels}
     films = []
     for _, row in table[table["half"] == "tuning"].iterrows():
-        grey = open_film(database.read(names[row["file"]]), row["file"]).grey
+        grey = database.film(names[row["file"]]).grey
         films.append(strokes_of(grey, row))
     model = fit(films)
     scaler, regression = model[0], model[1]

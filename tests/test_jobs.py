@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tblib import jobs
+from tblib import jobs, run
 from tblib.jobs import Job, JobError, run_jobs
 from tblib.trials import _shuffled
 
@@ -62,9 +62,19 @@ def test_other_settings_arrays_or_code_are_another_job(tmp_path, monkeypatch):
     changed[3] += 1e-9
     run_jobs(made([1], log, changed), tmp_path / "kept")
     assert len(runs(log)) == 2
-    monkeypatch.setattr(jobs, "_code", lambda: "edited")
+    monkeypatch.setattr(jobs, "code_digest", lambda _: "edited")
     run_jobs(made([1], log), tmp_path / "kept")
     assert len(runs(log)) == 3
+
+
+@pytest.mark.parametrize("package", ["torch", "numpy", "scikit-learn"])
+def test_other_packages_are_another_job(tmp_path, monkeypatch, package):
+    log = tmp_path / "log"
+    run_jobs(made([1], log), tmp_path / "kept")
+    others = run.versions() | {package: "0.1"}
+    monkeypatch.setattr(run, "versions", lambda: others)
+    run_jobs(made([1], log), tmp_path / "kept")
+    assert len(runs(log)) == 2
 
 
 def test_results_are_plain_json(tmp_path):

@@ -6,12 +6,10 @@ from itertools import pairwise
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from conftest import SMOKE, grey_film, png, write_zip
 
 from tblib.predict import sample_films
 from tblib.report import chapter
 from tblib.run import STEPS, Run
-from tblib.workflow import read_parameters, run_study
 
 
 @pytest.fixture(scope="session")
@@ -88,9 +86,11 @@ def test_the_numbers_at_the_top_are_those_of_the_run(page, smoke):
 def test_how_it_was_made_is_told(page, smoke):
     made = page.find("section", attrs={"aria-labelledby": "made"}).get_text()
     record = smoke.facts("run.json")
-    for told in (record["database"], record["git_commit"], record["versions"]["torch"], "epochs", "seed", "thread"):
+    for told in (record["database"], "epochs", "seed", "thread"):
         assert told in made
     for step in record["steps"].values():
+        assert step["git_commit"] in made
+        assert step["versions"]["torch"] in made
         assert f"{step['seconds']:.1f}" in made
     assert str(smoke.folder) not in page.get_text()  # paths say where the films lie, and whose they are
 
@@ -103,14 +103,9 @@ def test_code_is_folded_and_progress_bars_and_widgets_are_gone(page):
     assert "VBox(" not in page.get_text()
 
 
-def test_a_file_name_cannot_write_html_into_the_page(tmp_path):
+def test_a_file_name_cannot_write_html_into_the_page(renamed):
     """Names with markup, for a usable film in each class and for one that is left out."""
-    films = {f"Normal/<b onclick=x>{i}`*_$.png": png(grey_film(i)) for i in range(12)}
-    films |= {f"Tuberculosis/<img src=x onerror=alert(1)>{i}.png": png(grey_film(40 + i)) for i in range(12)}
-    films["Normal/<svg onload=alert(1)>`.png"] = b"broken"
-    data = write_zip(tmp_path / "<i>db.zip", films)
-    report = run_study(str(tmp_path / "names"), str(data), read_parameters(SMOKE) | {"epochs": 1, "replicates": 20})
-    page = BeautifulSoup(report.read_text(encoding="utf-8"), "html.parser")
+    page = BeautifulSoup(renamed.path("report.html").read_text(encoding="utf-8"), "html.parser")
     assert not page.find_all(onclick=True)
     assert not page.find_all(onerror=True)
     assert not page.find_all("svg")

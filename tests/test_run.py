@@ -44,7 +44,7 @@ def test_a_missing_file_names_the_step_that_makes_it(tmp_path, step):
         with pytest.raises(MissingInputError, match=f"--only {step.name}") as error:
             Run(tmp_path / "mine").need(file)
         assert step.notebook in str(error.value)
-        assert "--name mine" in str(error.value)
+        assert f"--name {tmp_path / 'mine'}" in str(error.value)  # "mine" alone would be another run, in reports/
 
 
 def test_every_file_a_step_reads_is_written_by_an_earlier_one():
@@ -60,6 +60,14 @@ def test_a_name_is_a_folder_in_reports_and_a_path_is_itself(tmp_path):
     for name in ("", ".", ".."):
         with pytest.raises(RunError, match="cannot be called"):
             run_folder(name)
+
+
+def test_a_command_names_the_run_as_the_command_line_would_find_it(tmp_path):
+    assert Run(ROOT / "reports" / "mine").command("--only", "eda") == "python -m tblib run --name mine --only eda"
+    spaced = tmp_path / "my run"
+    assert Run(spaced).command() == f"python -m tblib run --name '{spaced}'"
+    for run in (Run(ROOT / "reports" / "mine"), Run(spaced)):
+        assert run_folder(run.name) == run.folder
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):

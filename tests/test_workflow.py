@@ -1,24 +1,21 @@
 """The workflow: checked parameters, skipped and resumed steps, complete runs kept, one run at a time."""
 
-import json
+import re
+import shlex
 import shutil
+import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import SMOKE, grey_film, png, write_zip
 from filelock import FileLock
 
 from tblib import workflow
 from tblib.__main__ import main
-from tblib.run import ROOT, STEPS, Run, RunError
-from tblib.workflow import (
-    ParameterError,
-    StepError,
-    check_parameters,
-    convert,
-    modules_used,
-    read_parameters,
-    run_study,
-)
+from tblib.parameters import kept_parameters, read_parameters
+from tblib.run import ROOT, STEPS, MissingInputError, Run, RunError, StepError, versions, write_json
+from tblib.workflow import modules_used, run_study
 
 
 @pytest.fixture
@@ -28,9 +25,9 @@ def run(smoke, tmp_path) -> Run:
     copy, record = Run(tmp_path / "smoke"), smoke.facts("run.json")
     for step in STEPS:  # the copy's own record, so that only what a test changes is changed
         done = record["steps"][step.name]
-        done["parameters"]["run"] = str(copy.folder)
+        done["parameters"]["run"] = record["parameters"][step.name]["run"] = str(copy.folder)
         done["fingerprint"] = workflow.fingerprint(copy, step, done["parameters"])
-    copy.path("run.json").write_text(json.dumps(record))
+    write_json(copy.path("run.json"), record)
     return copy
 
 
@@ -47,69 +44,6 @@ def again(run: Run, demo, **changes):
     return run_study(str(run.folder), str(demo), read_parameters(SMOKE) | changes, **options)
 
 
-# --- parameters
-
-
-@pytest.mark.parametrize(("value", "kind", "expected"), [
-    ("20", int, 20), (20, int, 20), ("0.0003", float, 0.0003), ("1e-3", float, 0.001), (3, float, 3.0),
-    ("true", bool, True), (False, bool, False), ("auto", str, "auto"), ("0.5", str, "0.5"),
-])  # fmt: skip
-def test_values_are_read_as_their_declared_type(value, kind, expected):
-    found = convert("x", value, kind)
-    assert found == expected
-    assert type(found) is kind
-
-
-@pytest.mark.parametrize(("value", "kind", "wanted"), [
-    ("2.5", int, "a whole number"), (True, int, "a whole number"), ("ten", int, "a whole number"),
-    (None, int, "a whole number"), ([], int, "a whole number"),
-    ("nan", float, "a number"), ("inf", float, "a number"), (True, float, "a number"), ([1], float, "a number"),
-    (1, str, "text"), ("yes", bool, "true or false"), (1, bool, "true or false"),
-])  # fmt: skip
-def test_values_of_another_type_are_named(value, kind, wanted):
-    with pytest.raises(ParameterError, match=f"Parameter epochs must be {wanted}"):
-        convert("epochs", value, kind)
-
-
-def test_yamls_text_for_1e_3_is_read_as_the_number_it_means(tmp_path):
-    (tmp_path / "p.yml").write_text("lr: 1e-3\nepochs: 5\n")
-    checked = check_parameters(read_parameters(tmp_path / "p.yml"))
-    assert checked["training"]["lr"] == 0.001
-    assert checked["training"]["epochs"] == 5
-
-
-def test_each_step_gets_its_own_parameters_and_defaults():
-    checked = check_parameters({"seed": "7", "epochs": "3"})
-    assert [checked[name]["seed"] for name in ("eda", "preparation", "training")] == [7, 7, 7]
-    assert checked["training"]["epochs"] == 3
-    assert "epochs" not in checked["preparation"]
-    assert checked["preparation"]["size"] == 128
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("epoch", "Did you mean epochs?"), ("zzz", "The parameters are: .*batch_size")]
-)
-def test_unknown_parameters_name_the_right_ones(name, hint):
-    with pytest.raises(ParameterError, match=hint):
-        check_parameters({name: 1})
-    with pytest.raises(ParameterError, match="no parameter 'run'"):
-        check_parameters({"run": "x"})
-
-
-@pytest.mark.parametrize("text", ["- a\n- b", "a: [1, 2]", "a: {b: c}", "a: 'open"])
-def test_files_that_are_no_parameters_are_refused(tmp_path, text):
-    (tmp_path / "p.yml").write_text(text)
-    with pytest.raises(ParameterError, match=r"p\.yml"):
-        read_parameters(tmp_path / "p.yml")
-    with pytest.raises(ParameterError, match="cannot be read"):
-        read_parameters(tmp_path / "none.yml")
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "parameters").glob("*.yml")), ids=lambda path: path.stem)
-def test_the_committed_parameter_files_are_right(path):
-    check_parameters(read_parameters(path))
-
-
 # --- steps
 
 
@@ -122,7 +56,7 @@ def test_an_unchanged_run_is_skipped_and_says_so(run, demo, executed, capsys):
 
 
 def test_a_complete_run_is_kept_unless_asked(run, demo, executed):
-    with pytest.raises(StepError, match=r"complete.*training.*epochs 2 → 3.*--overwrite"):
+    with pytest.raises(StepError, match=r"complete.*training: epochs 2 → 3.*--overwrite"):
         again(run, demo, epochs=3)
     assert executed == []
     again(run, demo, epochs=3, overwrite=True)
@@ -231,6 +165,172 @@ def test_a_fingerprint_hangs_on_the_modules_a_notebook_uses():
     assert {"figures", "findings", "survey"} <= modules_used("from tblib import figures, findings")
 
 
+# --- a run's own parameters
+
+
+def contents(run: Run) -> dict[str, bytes]:
+    """Every file of a run but its lock and kernels' leftovers."""
+    return {path.name: path.read_bytes() for path in run.folder.glob("*.*") if path.name != ".lock"}
+
+
+def command(text: str) -> list[str]:
+    """The arguments of a command that a message recommends."""
+    line = re.search(r"python -m tblib (run .*?)(?:\n|$|\))", text).group(1)
+    return shlex.split(line)
+
+
+def test_the_parameters_are_recorded_before_the_first_step(tmp_path, demo, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "execute", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(str(tmp_path / "new"), str(demo), read_parameters(SMOKE) | {"epochs": 4, "seed": 9})
+    kept = kept_parameters(Run(tmp_path / "new"))
+    assert kept["training"]["epochs"] == 4
+    assert kept["eda"]["data"] == str(demo)
+    assert kept["shortcuts"]["seed"] == 9
+
+
+def test_commands_without_a_database_go_on_with_the_run_as_it_was_made(run, demo, executed, capsys):
+    """The demo's own parameters are others: 900 films, 128 px, eight epochs."""
+    then = run.facts("run.json")["steps"]
+    assert main(["run", "--name", str(run.folder)]) == 0
+    assert executed == []
+    assert main(["run", "--name", str(run.folder), "--from", "evaluation"]) == 0
+    assert main(["run", "--name", str(run.folder), "--only", "training"]) == 0
+    assert executed == ["evaluation", "shortcuts", "prediction", "training"]
+    assert "other than in the run" not in capsys.readouterr().out
+    now = run.facts("run.json")["steps"]
+    assert {step: done["parameters"] for step, done in now.items()} == {
+        step: done["parameters"] for step, done in then.items()
+    }
+
+
+def test_what_is_asked_otherwise_is_told_and_a_complete_run_kept(run, executed, capsys):
+    before = contents(run)
+    arguments = ["run", "--name", str(run.folder), "--only", "shortcuts", "-p", "replicates", "60"]
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    assert "other than in the run so far: shortcuts: replicates 50 → 60" in told.out
+    assert "is complete, and step shortcuts would now be another one (shortcuts: replicates 50 → 60)" in told.err
+    assert "--overwrite" in told.err
+    assert executed == []
+    assert contents(run) == before
+
+    assert main([*arguments, "--overwrite"]) == 0
+    assert executed == ["shortcuts"]
+    kept = kept_parameters(run)
+    assert kept["shortcuts"]["replicates"] == 60
+    assert kept["evaluation"]["replicates"] == 50  # of steps that were not asked for nothing changes
+    assert kept["shortcuts"]["budget"] == "smoke"
+
+
+def test_a_parameter_that_would_change_nothing_is_refused(run, executed, capsys):
+    assert main(["run", "--name", str(run.folder), "--only", "shortcuts", "-p", "epochs", "9"]) == 1
+    assert "epochs belongs to training, which --from or --only leaves out" in capsys.readouterr().err
+    assert executed == []
+
+
+def test_each_command_that_a_message_recommends_works_on_that_run(run, demo, executed, tmp_path, capsys):
+    """The run lies in a folder of its own, with a space in its name: "--name smoke" would be another run."""
+    spaced = Run(run.folder.rename(tmp_path / "my run"))
+    record = spaced.facts("run.json")
+    for step in STEPS:
+        done = record["steps"][step.name]
+        done["parameters"]["run"] = record["parameters"][step.name]["run"] = str(spaced.folder)
+        done["fingerprint"] = workflow.fingerprint(spaced, step, done["parameters"])
+    write_json(spaced.path("run.json"), record)
+    spaced.path("split.csv").rename(tmp_path / "split.csv")
+    with pytest.raises(MissingInputError) as missing:
+        spaced.need("split.csv")
+    arguments = command(str(missing.value))
+    assert arguments == ["run", "--name", str(spaced.folder), "--only", "preparation"]
+
+    (tmp_path / "split.csv").rename(spaced.path("split.csv"))
+    assert main(arguments) == 0
+    assert executed == ["preparation"]
+    spaced.path("catalogue.csv").write_text("changed")
+    assert main(["run", "--name", str(spaced.folder), "--only", "training"]) == 1
+    assert command(capsys.readouterr().err) == ["run", "--name", str(spaced.folder), "--from", "eda"]
+
+
+# --- what makes a step stale
+
+
+def test_a_run_of_which_nothing_is_done_again_keeps_its_record(run, demo, executed, monkeypatch):
+    """Today's commit and packages are not those that it was made with."""
+    before = run.path("run.json").read_bytes()
+    monkeypatch.setattr(workflow, "_git_commit", lambda: "another commit")
+    monkeypatch.setattr(workflow, "_versions", lambda: {"torch": "0.1"})
+    again(run, demo)
+    assert run.path("run.json").read_bytes() == before
+    assert "another commit" not in run.path("report.html").read_text(encoding="utf-8")
+
+
+def test_each_step_is_recorded_with_what_it_was_made_with(run, demo, executed, monkeypatch):
+    monkeypatch.setattr(workflow, "_git_commit", lambda: "another commit")
+    again(run, demo, only="shortcuts")
+    steps = run.facts("run.json")["steps"]
+    assert steps["shortcuts"]["git_commit"] == "another commit"
+    assert steps["training"]["git_commit"] != "another commit"
+    assert steps["training"]["versions"]["torch"]
+    page = run.path("report.html").read_text(encoding="utf-8")
+    assert "another commit (shortcuts)" in page
+
+
+@pytest.mark.parametrize("package", ["torch", "numpy", "scikit-learn", "pillow"])
+def test_another_version_of_a_package_makes_steps_stale_and_is_named(run, demo, executed, monkeypatch, package):
+    others = versions() | {package: "0.1"}
+    for module in ("run", "workflow"):
+        monkeypatch.setattr(f"tblib.{module}.versions", lambda: others)
+    with pytest.raises(StepError, match=rf"complete.*{package} \S+ → 0\.1"):
+        again(run, demo)
+    assert executed == []
+
+
+def stamps(run: Run, **changes) -> dict[str, str]:
+    done = run.facts("run.json")["steps"]
+    return {step.name: workflow.fingerprint(run, step, done[step.name]["parameters"] | changes) for step in STEPS}
+
+
+def test_lung_masks_that_are_replaced_in_place_are_noticed(run, demo, tmp_path):
+    copied = tmp_path / "films.zip"
+    with zipfile.ZipFile(demo) as archive:
+        films = {name: archive.read(name) for name in archive.namelist()}
+    write_zip(copied, films)
+    write_json(run.path("catalogue.json"), run.facts("catalogue.json") | {"path": str(copied)})
+    done = run.facts("run.json")["steps"]
+    steps = {step.name: step for step in STEPS}
+
+    def both() -> list[str]:
+        settings = [done["eda"]["parameters"] | {"data": str(copied)}, done["shortcuts"]["parameters"]]
+        return [workflow.fingerprint(run, steps[n], s) for n, s in zip(("eda", "shortcuts"), settings, strict=True)]
+
+    before = both()
+    assert both() == before
+    mask = next(name for name in films if "lungs/" in name)
+    write_zip(copied, films | {mask: png(np.zeros((64, 64), np.uint8))})
+    assert all(now != then for now, then in zip(both(), before, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder"])
+def test_external_films_that_are_replaced_in_place_are_noticed(run, tmp_path, kind):
+    films = {f"{label}/{i}.png": png(grey_film(i)) for label in ("normal", "tb") for i in range(2)}
+    path = write_zip(tmp_path / "other.zip", films)
+    if kind == "folder":
+        path = tmp_path / "other"
+        zipfile.ZipFile(tmp_path / "other.zip").extractall(path)
+    before = stamps(run, external=str(path))
+    assert stamps(run, external=str(path)) == before
+    if kind == "zip":
+        write_zip(path, films | {"tb/1.png": png(grey_film(7))})
+    else:
+        (path / "tb" / "1.png").write_bytes(png(grey_film(7)))
+    after = stamps(run, external=str(path))
+    assert [step for step in after if after[step] != before[step]] == ["shortcuts"]
+
+
 # --- the whole
 
 
@@ -252,17 +352,31 @@ def test_the_smoke_run_holds_together(smoke):
     assert len(smoke.table("history.csv")) == 2
 
 
-def test_the_same_seed_and_threads_give_the_same_bytes(smoke, demo, tmp_path):
-    settings = read_parameters(SMOKE)
-    run_study(str(tmp_path / "second"), str(demo), settings)
-    for file in ("catalogue.csv", "split.csv", "predictions.csv", "metrics.json", "shortcuts.json"):
-        assert (tmp_path / "second" / file).read_bytes() == smoke.path(file).read_bytes(), file
+def test_the_same_seed_and_threads_give_the_same_numbers(smoke, renamed):
+    """Another run of the same films: their names alone differ."""
+    for file in ("metrics.json", "shortcuts.json"):
+        assert renamed.path(file).read_bytes() == smoke.path(file).read_bytes(), file
+    np.testing.assert_array_equal(np.load(renamed.path("images.npy")), np.load(smoke.path("images.npy")))
+    for file in ("catalogue.csv", "split.csv", "predictions.csv"):
+        one, other = (run.table(file) for run in (renamed, smoke))
+        one = one[one["problem"] == ""].reset_index(drop=True) if "problem" in one else one
+        pd.testing.assert_frame_equal(one.drop(columns="file"), other.drop(columns="file"), check_dtype=False)
 
 
-def test_plain_papermill_runs_a_notebook_on_a_run(run):
+def test_plain_papermill_runs_a_notebook_on_a_run_that_is_not_complete(run):
     import papermill
 
-    source = str(ROOT / "notebooks" / "03_training.ipynb")
-    settings = {"run": str(run.folder), "epochs": 1, "batch_size": 16}
+    source = str(ROOT / "notebooks" / "02_preparation.ipynb")
+    settings = {"run": str(run.folder), "size": 48}
+    before = contents(run)
+    with pytest.raises(papermill.PapermillExecutionError, match="is complete, and this notebook would replace"):
+        papermill.execute_notebook(source, str(run.path("out.ipynb")), settings, progress_bar=False)
+    run.path("out.ipynb").unlink()
+    assert contents(run) == before
+
+    write_json(run.path("run.json"), run.facts("run.json") | {"complete": False})
     papermill.execute_notebook(source, str(run.path("out.ipynb")), settings, progress_bar=False)
-    assert len(run.table("history.csv")) == 1
+    assert run.facts("preparation.json")["size"] == 48
+    record = run.facts("run.json")
+    assert "preparation" not in record["steps"]  # its files are no longer those that the workflow left
+    assert record["parameters"]["preparation"]["size"] == 48
