@@ -20,7 +20,7 @@ from tblib import TblibError, __version__
 from tblib.lungs import LungNetwork, network_of
 from tblib.prepare import Normalisation
 from tblib.remedies import needs_lungs
-from tblib.run import replacing
+from tblib.run import Run, replacing
 
 CHANNELS = (1, 2, 4, 8)  # of the four blocks, times the width; each halves the side
 HIDDEN = (256, 128, 32)  # of the fully connected layers before the last; narrow ones may die while they learn
@@ -136,7 +136,9 @@ def load_model(path: Path) -> TrainedModel:
             holds gives no score: weights that are no finite numbers, a mean, size or class name that is none.
     """
     if not path.is_file():
-        raise ModelError(f"There is no model file {path}. Train one first: python -m tblib run")
+        run = Run(path.absolute().parent)
+        how = run.command("--only", "training") if run.path("run.json").is_file() else "python -m tblib run"
+        raise ModelError(f"There is no model file {path}. Train one first: {how}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -384,8 +384,9 @@ class PredictionPanel(widgets.VBox):
             try:
                 action()
             except TblibError as error:
-                self.told.value = HTML.tell(str(error))
+                self.drop.status, self.told.value = "", HTML.tell(str(error))
             except Exception as error:  # a fault of ours: say so here, as the widgets would only log it
+                self.drop.status = ""
                 self.told.value = HTML.tell(
                     f"This failed inside tblib ({type(error).__name__}: {error}). Please report it."
                 )

@@ -265,10 +265,7 @@ def _operating(run: Run) -> tuple[dict[str, float], Calibration]:
 
 
 def _evaluate_again(run: Run, why: str) -> str:
-    return (
-        f"{run.path('metrics.json')} cannot be used: {why}. Evaluate again: "
-        f"python -m tblib run --name {run.folder.name} --only evaluation"
-    )
+    return f"{run.path('metrics.json')} cannot be used: {why}. Evaluate again: {run.command('--only', 'evaluation')}"
 
 
 def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5", warn: bool = False) -> pd.DataFrame:

@@ -50,6 +50,12 @@ def test_a_folded_network_says_the_same_without_normalising():
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in quick.modules())
 
 
+def test_a_run_without_a_model_is_told_how_to_train_its_own(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ModelError, match=rf"python -m tblib run --name {tmp_path} --only training"):
+        load_model(tmp_path / "model.safetensors")
+
+
 def test_files_that_are_not_ours_are_refused(tmp_path):
     with pytest.raises(ModelError, match="There is no model file"):
         load_model(tmp_path / "none.safetensors")

@@ -62,3 +62,13 @@ def test_maps_and_gate_leave_every_card_alone(monkeypatch):
     refuse_cards(monkeypatch)
     trained = TrainedModel(folded(CNN(SIDE, 0.0, 4)), {"size": SIDE, "mean": 100, "sd": 50}, {"width": 4})
     assert saliency.gate(trained, np.stack([grey_film(i, SIDE) for i in range(2)]), 0)["films"] == 2
+
+
+def test_flat_maps_of_a_dead_network_are_not_shown():
+    trained, films, _ = model()
+    dead = TrainedModel(folded(CNN(SIDE, width=8)), trained.preparation, trained.training)
+    for weights in dead.cnn.parameters():
+        weights.data.zero_()
+    gate = saliency.gate(dead, films[:4], 0)
+    assert not gate["open"]
+    assert gate["correlation"] == 1
