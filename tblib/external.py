@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class ExternalSet:
     database: Database
     known: int = 0
 
-    @property
+    @cached_property
     def group(self) -> npt.NDArray[np.int64]:
         """Int (N,): twin groups within the set."""
         return twin_groups(len(self.thumbnails), twin_pairs(self.thumbnails))

@@ -279,11 +279,32 @@ def label_p(scored: Scored, seed: int, one_sided: bool = False) -> float:
 
 def _permuted_p(off: Floats, target: npt.NDArray[np.bool_], seed: int, one_sided: bool) -> float:
     """Share of permutations of `target` (N,) in which the sum of `off` (N,) over the positives is as far from 0."""
-    rng, observed, as_far = np.random.default_rng(seed), off[target].sum(), 1
-    rows = max(1, AT_ONCE // len(off))
+    rng = np.random.default_rng(seed)
+
+    def drawn(rows: int) -> Floats:
+        """Sums (rows,) of that many permutations."""
+        sums: Floats = rng.permuted(np.tile(target, (rows, 1)), axis=1) @ off
+        return sums
+
+    return _share_as_far(drawn, len(off), off[target].sum(), 1e-9, one_sided)
+
+
+def _share_as_far(
+    drawn: Callable[[int], Floats], width: int, observed: float, slack: float, one_sided: bool = False
+) -> float:
+    """p of a statistic by `DRAWS` random draws, itself among them: the share that lie as far from 0, or as far up.
+
+    Args:
+        drawn: gives so many draws of the statistic; it is asked for as many at a time as memory should hold.
+        width: cells that a draw takes.
+        observed: the statistic.
+        slack: of rounding.
+        one_sided: only draws above 0 count.
+    """
+    as_far, rows = 1, max(1, AT_ONCE // width)
     for start in range(0, DRAWS, rows):
-        drawn = rng.permuted(np.tile(target, (min(rows, DRAWS - start), 1)), axis=1) @ off
-        beyond = drawn >= observed - 1e-9 if one_sided else np.abs(drawn) >= abs(observed) - 1e-9
+        some = drawn(min(rows, DRAWS - start))
+        beyond = some >= observed - slack if one_sided else np.abs(some) >= abs(observed) - slack
         as_far += int(beyond.sum())
     return as_far / (DRAWS + 1)
 
@@ -293,13 +314,14 @@ def paired_p(moved: Floats, group: npt.NDArray[np.int64], seed: int) -> float:
 
     Unlike a bootstrap it cannot find significance in a handful of pairs: n groups give no p below 2^(1 − n).
     """
-    sums = np.bincount(np.unique(group, return_inverse=True)[1], weights=moved)
-    rng, slack, as_far = np.random.default_rng(seed), 1e-9 * float(np.abs(sums).sum()), 1
-    rows = max(1, AT_ONCE // len(sums))
-    for start in range(0, DRAWS, rows):
-        signs = 2.0 * rng.integers(0, 2, (min(rows, DRAWS - start), len(sums))) - 1
-        as_far += int((np.abs(signs @ sums) >= abs(float(sums.sum())) - slack).sum())
-    return as_far / (DRAWS + 1)
+    sums, rng = np.bincount(np.unique(group, return_inverse=True)[1], weights=moved), np.random.default_rng(seed)
+
+    def drawn(rows: int) -> Floats:
+        """Sums (rows,) with signs at random."""
+        flipped: Floats = (2.0 * rng.integers(0, 2, (rows, len(sums))) - 1) @ sums
+        return flipped
+
+    return _share_as_far(drawn, len(sums), float(sums.sum()), 1e-9 * float(np.abs(sums).sum()))
 
 
 def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:

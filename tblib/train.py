@@ -298,8 +298,9 @@ def fit(run: Run, training: Training) -> pd.DataFrame:
                 _save_checkpoint(run.path(CHECKPOINT), state, fingerprint)
                 saved = time.perf_counter()
     seconds, films = time.perf_counter() - begun, to_do / steps * len(data["train"])
-    save_model(run.path("model.safetensors"), state.best, preparation, _outcome(state, outcome), lungs)
-    return _finish(run, state, _outcome(state, outcome), seconds, films)
+    outcome = _outcome(state, outcome)
+    save_model(run.path("model.safetensors"), state.best, preparation, outcome, lungs)
+    return _finish(run, state, outcome, seconds, films)
 
 
 def load_part(run: Run, part: str, device: torch.device, resident: bool = True) -> TBDataset:

@@ -82,13 +82,18 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path, monkeypa
     assert not cut.path(CHECKPOINT).exists()
 
 
-def test_a_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, capsys):
-    run = prepared(tmp_path)
+def stop_at_the_end(run: Run, monkeypatch) -> None:
+    """Train, and be interrupted when all that is left is to write the results: a checkpoint stays behind."""
     monkeypatch.setattr(train, "SAVE_EVERY", 0)
     monkeypatch.setattr(train, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fit(run, QUICK)
     monkeypatch.undo()
+
+
+def test_a_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, capsys):
+    run = prepared(tmp_path)
+    stop_at_the_end(run, monkeypatch)
     history = fit(run, Training(epochs=1, batch_size=8, threads=1, precision="fp32"))
     assert "another training" in capsys.readouterr().out
     assert len(history) == 1
@@ -99,11 +104,7 @@ def test_a_checkpoint_is_not_resumed_once_films_split_code_or_packages_are_other
     tmp_path, monkeypatch, capsys, changed
 ):
     run = prepared(tmp_path)
-    monkeypatch.setattr(train, "SAVE_EVERY", 0)
-    monkeypatch.setattr(train, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        fit(run, QUICK)
-    monkeypatch.undo()
+    stop_at_the_end(run, monkeypatch)
     if changed == "split.csv":
         write_table(run.path("split.csv"), run.table("split.csv").sort_values("target", kind="stable"))
     elif changed == "images.npy":
