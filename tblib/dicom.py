@@ -3,58 +3,72 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tblib import TblibError
+from tblib.depth import WHOLE, Depth, Scaled, Values, eight_bits
+from tblib.greys import DicomError, grey_levels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.uid import UID
 
-Pixels = npt.NDArray[np.uint8]
-
-PREFIX, PREFIX_AT = b"DICM", 128  # what each DICOM file has behind its preamble (PS3.10, 7.1)
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax whose size is not known before all of it is inflated
+PREFIX, PREAMBLE = b"DICM", 128  # what each DICOM file has behind its preamble (PS3.10, 7.1)
+BARE = (b"\2\0", b"\x08\0", b"\0\x08")  # group with which a file without preamble begins
+META = len(PREFIX) + PREAMBLE + 12  # where the file's meta information ends whose length is told before
+DEFLATED = b"\2\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99"  # the element with this transfer syntax, and
+EXPLICIT = DEFLATED.replace(b".99", b"\0\0\0")  # with that of what is inflated
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
-MOST_BITS = 16  # a pixel: films have 8 to 16; more is dose or depth
+ALLOCATED = 32  # bits that a pixel may take; of which `WHOLE` are stored: films have 8 to 16, more is dose or depth
+INFLATED = 8  # bytes a deflated file may have for each pixel allowed; colours of 16 bits take 6
 TABLES = [f"{kind}PaletteColorLookupTable" for kind in ("Red", "Green", "Blue")]
+RESCALING, WINDOW = ("RescaleSlope", "RescaleIntercept"), ("WindowCenter", "WindowWidth", "VOILUTFunction")
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+IN_GROUPS = {"PixelValueTransformationSequence": RESCALING, "FrameVOILUTSequence": WINDOW}
+FRACTIONS = ("FloatPixelData", "DoubleFloatPixelData")
 TAGS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
-    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", *FRACTIONS),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *(*RESCALING, "ModalityLUTSequence", *WINDOW, "VOILUTSequence", *GROUPS),
     *(f"{table}Descriptor" for table in TABLES),
     *(f"{prefix}{table}Data" for prefix in ("", "Segmented") for table in TABLES),
 )
-
-
-class DicomError(TblibError):
-    """A DICOM file without usable pixels; its text goes on behind the file's name."""
-
-
-def bit_depth(highest: float, least: int = 8) -> int:
-    """The least of `least`, 8, 10, 12, 14, 16 and 32 bits that hold this level."""
-    return next(bits for bits in (least, 8, 10, 12, 14, 16, 32) if highest < 2**bits)
+CODESTREAMS = {  # how a packed frame begins, or which frame header (FFxx) it has -> its transfer syntax
+    b"\xff\x4f\xff\x51": "1.2.840.10008.1.2.4.90",
+    b"\xff\xc0": "1.2.840.10008.1.2.4.50",
+    b"\xff\xc1": "1.2.840.10008.1.2.4.51",
+    b"\xff\xc3": "1.2.840.10008.1.2.4.70",
+    b"\xff\xf7": "1.2.840.10008.1.2.4.80",
+}
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether these are the bytes of a DICOM file."""
-    return content[PREFIX_AT : PREFIX_AT + len(PREFIX)] == PREFIX
+    """Whether these are the bytes of a DICOM file, be it one without its preamble."""
+    if content[PREAMBLE : PREAMBLE + len(PREFIX)] == PREFIX or content.startswith(PREFIX):
+        return True
+    if not content.startswith(BARE):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return "Rows" in _read(content, ["Rows"])
+    except Exception:  # whatever a parser finds in what is no DICOM file
+        return False
 
 
-def dicom_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Pixels, int, bool]:
+def dicom_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Scaled]:
     """Photometric interpretation and first frame of a DICOM file; white is 255 whatever it was in the file.
 
-    Grey frames pass the modality transform (rescale or table), then the first window or table of values of interest,
-    then the inversion of MONOCHROME1 (PS3.3, C.11.1, C.11.2, C.7.6.3.1.2). Where no window is given they are scaled
-    by what the stored bits can hold; where those are all sixteen, which any depth is kept in, by the least bit depth
-    that holds the largest value, as in other files; below zero, by their range. Only elements in `TAGS` are decoded:
-    nothing about a patient is.
+    Grey frames become what a viewer shows (`tblib.greys`). Where no window is given they are scaled by what the stored
+    bits can hold; where those are all sixteen, which any depth is kept in, by a guess, as in other files. Elements that
+    are often missing are taken for what they usually are. Only elements in `TAGS` are decoded: nothing about a
+    patient is.
 
     Args:
         content: the file's bytes.
@@ -62,46 +76,117 @@ def dicom_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Pixels
         least: bit depth by which values of sixteen stored bits are scaled at least.
 
     Returns:
-        The interpretation; uint8 (H, W) for grey ones, uint8 (H, W, 3) red-green-blue for the others; and the bit depth
-        by which they were scaled, with whether it was guessed, as in `tblib.film.Film`.
+        The interpretation; and uint8 (H, W) for grey ones, uint8 (H, W, 3) red-green-blue for the others, with the bit
+        depth by which they were scaled.
 
     Raises:
         DicomError: no picture, too large, of a kind that is not read, damaged, or packed in a way that this machine
             has no decoder for.
     """
-    if DEFLATED in content[:1024]:
-        raise DicomError("is a deflated DICOM file, which is not read; save it uncompressed first.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings of small faults quote the file
         try:
-            data = _read(content)
+            data = _read(_inflated(content, most), list(TAGS))
+            _complete(data)
             kind = _judged(data, most)
-            return kind, *_frame(data, kind, least)
+            return kind, _frame(data, kind, least)
         except DicomError:
             raise
         except Exception as error:  # pydicom and its decoders raise errors of every kind on damaged files
             raise DicomError(
-                f"is a DICOM file that does not decode ({_said(error)}); save it uncompressed, or export it again."
+                f"is a DICOM file that does not decode ({said(error)}); export it again, or convert it to PNG."
             ) from error
 
 
-def _read(content: bytes) -> Dataset:
+def said(error: BaseException) -> str:
+    """What an error says in one line without a full stop, or its type where it says nothing."""
+    return " ".join((str(error) or type(error).__name__).split()).rstrip(".:")[:300]
+
+
+def _read(content: bytes, tags: list[str]) -> Dataset:
     from pydicom import dcmread  # only those who have DICOM files wait for it
 
-    return dcmread(io.BytesIO(content), specific_tags=list(TAGS))
+    whole = b"\0" * PREAMBLE + content if content.startswith(PREFIX) else content
+    return dcmread(io.BytesIO(whole), specific_tags=tags, force=True)
+
+
+def _inflated(content: bytes, most: int) -> bytes:
+    """The content of a file, with what is deflated in it inflated; it may claim any size, so pydicom must not do it."""
+    if DEFLATED not in content[:1024]:
+        return content
+    begin = META + int.from_bytes(content[META - 4 : META], "little")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(content[begin:], most * INFLATED)
+    if inflater.unconsumed_tail:
+        raise DicomError(_too_large(most))
+    return content[:begin].replace(DEFLATED, EXPLICIT) + inflated
+
+
+def _too_large(most: int) -> str:
+    return f"has more than {most:,} pixels; shrink it first (this limit guards against decompression bombs)."
+
+
+def _complete(data: Dataset) -> None:
+    """Give the film elements that its file lacks, or holds elsewhere, where there is no doubt about them."""
+    for group in GROUPS:  # of multi-frame files; what holds for the first frame outweighs what all share
+        for items in data.get(group) or ():
+            for sequence, names in IN_GROUPS.items():
+                for item in items.get(sequence) or ():
+                    data.update(
+                        {data_element.tag: data_element for name in names if (data_element := item.get_item(name))}
+                    )
+            break
+    kind = re.sub(r"\s+", " ", str(data.get("PhotometricInterpretation") or "").strip().upper())
+    samples = int(data.get("SamplesPerPixel") or 1)
+    data.PhotometricInterpretation = "RGB" if kind in GREY and samples == 3 else kind
+    data.SamplesPerPixel = samples
+    if not data.get("NumberOfFrames"):
+        data.NumberOfFrames = 1
+    if data.get("BitsAllocated"):
+        high = data.get("HighBit")
+        data.BitsStored = int(data.get("BitsStored") or (data.BitsAllocated if high is None else high + 1))
+        data.HighBit = int(data.BitsStored - 1 if high is None else high)
+    data.PixelRepresentation = int(data.get("PixelRepresentation") or 0)
+    if samples > 1 and data.get("PlanarConfiguration") is None:
+        data.PlanarConfiguration = 0
+    if "PixelData" in data and not data.file_meta.get("TransferSyntaxUID"):
+        data.file_meta.TransferSyntaxUID = _guessed_syntax(data)
+
+
+def _guessed_syntax(data: Dataset) -> UID:
+    """The transfer syntax of a file that does not tell it, by what its bytes look like."""
+    from pydicom.encaps import generate_frames
+    from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    implicit, little = data.original_encoding
+    if data["PixelData"].is_undefined_length:
+        frame = next(generate_frames(data.PixelData, number_of_frames=1))
+        found = next((syntax for begin, syntax in CODESTREAMS.items() if begin in frame[:4096]), None)
+        if found is None:
+            raise DicomError("does not tell its transfer syntax, and its frame is packed; export it again.")
+        return UID(found)
+    return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
 def _judged(data: Dataset, most: int) -> str:
     """The photometric interpretation, of a file that can be decoded here."""
-    if "PixelData" not in data:
+    if any(name in data for name in FRACTIONS):
+        raise DicomError("holds fractions rather than the grey levels of a film; convert it to PNG.")
+    if not data.get("PixelData"):
         raise DicomError("is a DICOM file without a picture (a report, a plan or the like).")
+    missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not data.get(name)]
+    if missing:
+        raise DicomError(f"is a DICOM file that does not tell its {' and '.join(missing)}; export it again.")
     if data.Rows * data.Columns > most:
-        raise DicomError(f"has more than {most:,} pixels; shrink it first.")
+        raise DicomError(_too_large(most))
     kind = str(data.PhotometricInterpretation)
     if kind not in (*GREY, *COLOUR, PALETTE):
-        raise DicomError(f"has the photometric interpretation {kind}, which is not read; convert it to PNG.")
-    if data.BitsAllocated > MOST_BITS:
-        raise DicomError(f"has {data.BitsAllocated} bits a pixel, more than a film's {MOST_BITS}; convert it to PNG.")
+        what = (
+            f"has the photometric interpretation {kind}" if kind else "does not tell whether its values rise to white"
+        )
+        raise DicomError(f"{what}, which is not read; convert it to PNG.")
+    if data.BitsAllocated > ALLOCATED or data.BitsStored > WHOLE:
+        raise DicomError(f"has {data.BitsStored} bits a pixel, more than a film's {WHOLE}; convert it to PNG.")
     _need_decoder(data)
     return kind
 
@@ -121,58 +206,37 @@ def _need_decoder(data: Dataset) -> None:
         )
 
 
-def _frame(data: Dataset, kind: str, least: int) -> tuple[Pixels, int, bool]:
-    from pydicom.pixels import apply_color_lut, pixel_array
+def _frame(data: Dataset, kind: str, least: int) -> Scaled:
+    from pydicom.pixels import pixel_array
 
-    stored = pixel_array(data, index=0)
+    stored = _aligned(pixel_array(data, index=0, correct_unused_bits=False), data)
     if kind in GREY:
-        return _grey(stored, data, least)
+        return grey_levels(stored, data, least)
     if kind == PALETTE:
-        stored = apply_color_lut(stored, data)
-        return (stored >> 8 * (stored.dtype.itemsize - 1)).astype(np.uint8), 8, False
-    bits = max(int(data.BitsStored), 8)
-    return (stored >> bits - 8).astype(np.uint8), bits, False
-
-
-def _grey(stored: npt.NDArray[Any], data: Dataset, least_depth: int) -> tuple[Pixels, int, bool]:
-    """Stored values (H, W) through a table that holds what becomes of each of them."""
+        return Scaled(_coloured(stored, data))
     bits = int(data.BitsStored)
-    if data.PixelRepresentation:
-        least = -(2 ** (bits - 1))
-        places = (stored.astype(np.int32) - least).clip(0, 2**bits - 1)
-    else:
-        least, places = 0, stored & np.array(2**bits - 1, stored.dtype)  # bits above may hold an overlay
-    values, ends = np.arange(least, least + 2**bits), (int(places.min()), int(places.max()))
-    table, depth, guessed = _table(values, *ends, data, least_depth)
-    return table[places], depth, guessed
+    return eight_bits(stored, Depth(bits, bits) if 8 <= bits < WHOLE else None, least) if bits > 8 else Scaled(stored)
 
 
-def _table(values: npt.NDArray[np.int64], first: int, last: int, data: Dataset, least: int) -> tuple[Pixels, int, bool]:
-    """Uint8 (n,): the grey level of each stored value, of which a frame has those at places `first` … `last`.
-
-    With it come the bit depth by which they were scaled, and whether it was guessed.
-    """
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    bits, depth, guessed = int(data.BitsStored), 8, False
-    levels = np.asarray(apply_modality_lut(values, data), np.float64)
-    if data.get("VOILUTSequence"):
-        shown = apply_voi_lut(np.rint(levels).astype(np.int64), data)
-        low, high = 0.0, 2.0 ** int(data.VOILUTSequence[0].LUTDescriptor[2]) - 1
-    elif "WindowWidth" in data:
-        shown = apply_voi_lut(levels, data)
-        low, high = levels.min(), levels.max()  # a window's output has the range of its input (PS3.3, C.11.2.1.2)
-    else:
-        shown = levels
-        low, high = sorted(levels[[first, last]])
-        if low >= 0 and bits < MOST_BITS:
-            low, high, depth = 0.0, float(levels.max()), max(bits, 8)
-        elif low >= 0:
-            depth, guessed = bit_depth(high, least), True
-            low, high = 0.0, 2.0**depth - 1
-    grey = np.rint((shown - low) * (255 / max(high - low, 1e-12))).clip(0, 255).astype(np.uint8)
-    return 255 - grey if data.PhotometricInterpretation == "MONOCHROME1" else grey, depth, guessed
+def _aligned(stored: Values, data: Dataset) -> Values:
+    """Pixels whose lowest bit is the lowest one stored, with their sign; what lay beside may have been an overlay."""
+    held = 8 * stored.dtype.itemsize
+    bits, high = int(data.BitsStored), int(data.HighBit)
+    if bits >= held:
+        return stored
+    above = held - 1 - high if bits - 1 <= high < held else held - bits
+    if data.file_meta.TransferSyntaxUID.is_encapsulated:  # unpacked pixels always lie at the bottom
+        above = held - bits
+    return np.right_shift(np.left_shift(stored, above), held - bits)
 
 
-def _said(error: BaseException) -> str:
-    return " ".join((str(error) or type(error).__name__).split()).rstrip(".:")
+def _coloured(stored: Values, data: Dataset) -> Any:
+    """Uint8 (H, W, 3) of palette entries, which may be colours of eight bits in words of sixteen."""
+    from pydicom.pixels import apply_color_lut
+
+    count = int(data.RedPaletteColorLookupTableDescriptor[0]) or 2**WHOLE
+    first = int(data.RedPaletteColorLookupTableDescriptor[1])
+    palette = apply_color_lut(np.arange(first, first + count), data)[..., :3]
+    if palette.max() > 255:
+        palette = palette >> 8
+    return palette.astype(np.uint8)[(stored.astype(np.int32) - first).clip(0, count - 1)]

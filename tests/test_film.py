@@ -7,10 +7,11 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from conftest import grey_film, png
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_files import raw_png
+from odd_files import raw_png, saved
 from PIL import Image
 
 from tblib.catalogue import open_database
@@ -128,8 +129,8 @@ def test_a_deep_film_is_scaled_by_a_power_of_two_that_holds_it(levels, least):
     np.testing.assert_array_equal(film.grey[0], np.array(levels) >> film.bits - 8)
 
 
-@pytest.mark.parametrize("pixels", [grey_film(1), np.stack([grey_film(1)] * 3, 2), grey_film(1).astype(np.float32)])
-def test_other_films_know_no_depth(pixels):
+@pytest.mark.parametrize("pixels", [grey_film(1), np.stack([grey_film(1)] * 3, 2)])
+def test_films_of_eight_bits_know_no_depth(pixels):
     content = tiff(pixels)
     one, other = open_film(content, "a"), open_film(content, "a", 12)
     np.testing.assert_array_equal(one.pixels, other.pixels)
@@ -143,10 +144,141 @@ def test_deep_files_keep_the_order_of_their_levels(levels):
     assert (np.diff(grey[order]) >= 0).all()
 
 
-def test_floating_point_file_is_stretched_to_its_range():
+@pytest.mark.parametrize(("values", "grey", "bits"), [
+    ([-1.5, 0.0, 1.5], [0, 128, 255], 8),  # below zero: of their own range
+    ([0.0, 0.25, 0.5], [0, 64, 128], 8),  # of one
+    ([0.0, 100.0, 255.0], [0, 100, 255], 8),  # of a depth, as whole numbers are
+    ([0.0, 1024.0, 4095.0], [0, 64, 255], 12),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_fractions_are_scaled_by_what_they_are_fractions_of(values, grey, bits, kind):
+    film = open_film(tifffile_bytes(np.array([values], kind)), "a.tif")
+    np.testing.assert_array_equal(film.grey, [grey])
+    assert (film.bits, film.guessed) == (bits, True)
+
+
+LEVELS = np.repeat(np.array([[0, 16, 1600, 4095]], np.uint16), 3, axis=0)
+SHOWN = LEVELS >> 4
+
+
+def tifffile_bytes(values: np.ndarray, **options: object) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.array([[-1.5, 0.0, 1.5]], np.float32)).save(buffer, "TIFF")
-    np.testing.assert_array_equal(open_film(buffer.getvalue(), "a.tif").grey, [[0, 128, 255]])
+    tifffile.imwrite(buffer, values, **options)
+    return buffer.getvalue()
+
+
+def png16(values: np.ndarray) -> bytes:
+    return imagecodecs.png_encode(values)
+
+
+@pytest.mark.parametrize("content", [
+    png16(LEVELS),
+    png16(np.stack([LEVELS] * 3, 2)),
+    png16(np.stack([LEVELS, np.full_like(LEVELS, 65535)], 2)),
+    png16(np.stack([LEVELS, np.full_like(LEVELS, 4095)], 2)),
+    png16(np.stack([LEVELS] * 3 + [np.full_like(LEVELS, 65535)], 2)),
+    tifffile_bytes(LEVELS),
+    tifffile_bytes(LEVELS, byteorder=">"),
+    tifffile_bytes(LEVELS.astype(np.int16)),
+    tifffile_bytes(LEVELS.astype(np.uint32)),
+    tifffile_bytes(LEVELS.astype(np.int32)),
+    tifffile_bytes(4095 - LEVELS, photometric="miniswhite"),
+    tifffile_bytes(LEVELS, compression="zlib", predictor=True),
+    tifffile_bytes(np.stack([LEVELS] * 3, 2), photometric="rgb"),
+    tifffile_bytes(np.stack([LEVELS] * 3), photometric="rgb", planarconfig="separate"),
+    tifffile_bytes(np.stack([LEVELS] * 3 + [np.full_like(LEVELS, 65535)], 2), photometric="rgb", extrasamples=[2]),
+], ids=str)  # fmt: skip
+def test_files_of_sixteen_bits_or_more_with_twelve_used_are_the_same_film(content):
+    film = open_film(content, "film")
+    np.testing.assert_array_equal(film.grey, SHOWN)
+    assert film.bits == 12
+
+
+def packed_white_is_zero() -> bytes:
+    plain = packed_tiff(4095 - np.repeat(DARK, 2, 0))
+    return plain.replace(struct.pack("<HHIHH", 262, 3, 1, 1, 0), struct.pack("<HHIHH", 262, 3, 1, 0, 0))
+
+
+def test_white_is_zero_is_turned_over_at_any_depth():
+    deep = np.arange(0, 65536, 257, dtype=np.uint16)[None]
+    film = open_film(tifffile_bytes(65535 - deep, photometric="miniswhite"), "a.tif")
+    np.testing.assert_array_equal(film.grey[0], np.arange(256))
+    twelve = open_film(packed_white_is_zero(), "a.tif").grey.astype(int)
+    np.testing.assert_allclose(twelve[0], DARK[0] >> 4, atol=1)
+
+
+def test_one_pixel_decides_nothing():
+    """Of two films that differ in one pixel, or in letters burnt in at the file's white, the rest stays the same."""
+    film = np.tile(LEVELS, (40, 20))
+    plain = open_film(png16(film), "a").grey
+    for white in (4096, 65535):
+        marked = film.copy()
+        marked[:3, :5] = white
+        other = open_film(png16(marked), "b")
+        assert (other.bits, other.guessed) == (12, True)
+        np.testing.assert_array_equal(other.grey[3:], plain[3:])
+        assert (other.grey[:3, :5] == 255).all()
+
+
+def test_of_a_tiff_file_the_largest_page_is_taken():
+    film = grey_film(1)
+    buffer = io.BytesIO()
+    Image.fromarray(film[::4, ::4]).save(buffer, "TIFF", save_all=True, append_images=[Image.fromarray(film)])
+    np.testing.assert_array_equal(open_film(buffer.getvalue(), "a.tif").grey, film)
+
+
+def test_inks_are_turned_over_only_where_adobe_wrote_them():
+    inks = np.zeros((16, 16, 4), np.uint8)
+    inks[..., 3] = 255 - np.linspace(0, 255, 16).astype(np.uint8)[None]
+    shown = 255 - inks[..., 3].astype(int)
+    adobe = saved(Image.fromarray(inks, "CMYK"), "JPEG", quality=100)
+    np.testing.assert_allclose(open_film(adobe, "a.jpg").grey, shown, atol=6)
+    plain = imagecodecs.jpeg8_encode(inks, level=100, colorspace="CMYK", outcolorspace="CMYK")
+    where = plain.find(b"\xff\xee")
+    if where >= 0:  # the marker itself
+        plain = plain[:where] + plain[where + 2 + int.from_bytes(plain[where + 2 : where + 4], "big") :]
+    np.testing.assert_allclose(open_film(plain, "b.jpg").grey, shown, atol=6)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_with_half_its_rows_is_damaged(interlaced):
+    whole = png(grey_film(1))
+    bits = zlib.compress(b"".join(b"\0" + bytes(64) for _ in range(32)))
+    half = raw_png(64, 64, 8, 0, bits)
+    assert whole
+    if interlaced:
+        half = half[:28] + b"\1" + struct.pack(">I", zlib.crc32(half[12:28] + b"\1")) + half[33:]
+    with pytest.raises(FilmError, match="damaged"):
+        open_film(half, "a.png")
+
+
+def with_exif(body: bytes) -> bytes:
+    jpeg = saved(Image.fromarray(grey_film(1)[:40]), "JPEG", quality=98)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 8) + b"Exif\0\0" + body + jpeg[2:]
+
+
+def ifd(*entries: tuple[int, int, int, bytes], after: bytes = b"") -> bytes:
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
+    return head + b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries) + b"\0" * 4 + after
+
+
+@pytest.mark.parametrize(("body", "turned"), [
+    (ifd((0x112, 3, 1, b"\6\0\0\0"), (0x11A, 10, 1, struct.pack("<I", 38)), after=struct.pack("<ii", -1, 0)), True),
+    (ifd((0x112, 3, 1, b"\6\0\0\0"), (0x9286, 7, 4, b"abcd"), (0x8825, 4, 1, b"\xff\xff\xff\x7f")), True),
+    (ifd((0x112, 3, 1, b"\x09\0\0\0")), False),
+    (b"\x55" * 40, False),
+    (b"", False),
+])  # fmt: skip
+def test_damaged_exif_data_cost_no_film(body, turned):
+    film = open_film(with_exif(body), "a.jpg")
+    assert film.grey.shape == ((64, 40) if turned else (40, 64))
+
+
+def test_texts_that_inflate_to_any_size_are_left_out():
+    plain = png(grey_film(1))
+    text = b"zTXtComment\0\0" + zlib.compress(b"a" * 50_000_000, 9)
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    np.testing.assert_array_equal(open_film(plain[:33] + chunk + plain[33:], "a.png").grey, grey_film(1))
 
 
 def test_exif_orientation_is_applied():
