@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from tblib import RESEARCH_USE, TblibError, __version__
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it worked, 1 after an error, 130 after Ctrl-C. Errors are sentences on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack letters that films' names have
     parser = _parser()
-    options, others = parser.parse_known_args(arguments)
+    options, others = parser.parse_known_args(_with_files(sys.argv[1:] if arguments is None else arguments))
     if hasattr(options, "arguments"):
         options.arguments = others
     elif others:
@@ -25,6 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. What is finished is kept; the same command goes on from there.", file=sys.stderr)
         return 130
+
+
+def _with_files(arguments: list[str]) -> list[str]:
+    """Arguments among which a film called ``-x.png``, as a pattern of the shell may give it, is no option."""
+    if arguments[:1] != ["predict"]:
+        return arguments
+    return [f"./{one}" if one.startswith("-") and Path(one).is_file() else one for one in arguments]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--point", default="0.5", help="operating point: 0.5, sensitivity_90 or sensitivity_95")
     predict.add_argument("--warnings", action="store_true", help="also say what is odd about each film (slower)")
     predict.add_argument("--csv", type=Path, help="also write the table to this file")
-    predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    predict.add_argument(
+        "files", nargs="+", metavar="FILE", help="picture files, folders of them, or patterns as *.png"
+    )
     predict.set_defaults(command=_predict)
     lab = commands.add_parser("lab", help="JupyterLab on the notebooks; other arguments are passed on to it")
     lab.add_argument("--folder", type=Path, help="what to open (default: the notebooks; say yours if you copied them)")
@@ -72,12 +85,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from tblib.predict import PredictionError, open_predictor, predict_files
+    from tblib.predict import films_named, need_new_file, open_predictor, predict_files
     from tblib.run import write_table
 
-    table = predict_files(open_predictor(options.model), options.files, options.point, options.warnings)
-    if options.csv and options.csv.exists():
-        raise PredictionError(f"{options.csv} is there already; name another file.")
+    if options.csv:
+        need_new_file(options.csv)
+    predictor = open_predictor(options.model)
+    predictor.threshold(options.point)  # says so if there is none
+    table = predict_files(predictor, films_named(options.files), options.point, options.warnings)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep="–"))
     print(RESEARCH_USE)
     if options.csv:

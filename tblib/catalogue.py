@@ -6,9 +6,10 @@ import hashlib
 import io
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from posixpath import commonpath, dirname
 from typing import Any
@@ -21,16 +22,17 @@ from tqdm import tqdm
 from tblib import TblibError
 from tblib.artefacts import artefacts, facts
 from tblib.box import boxes_text, widths_text
-from tblib.film import IMAGE_ENDINGS, Film, FilmError, Pixels, open_film, resized
+from tblib.database import ARCHIVES, DEAD_LINK, DatabaseError, Files, files_of
+from tblib.depth import DEPTHS, Pixels
+from tblib.dicom import said
+from tblib.film import Film, FilmError, open_film, resized
 from tblib.phantom import PRESETS, demo_is_current, demo_name, read_preset, write_demo
 from tblib.run import ROOT, Run, write_json, write_table
 from tblib.twins import twin_groups, twin_pairs
 
 KAGGLE_DATASET = "tawsifurrahman/tuberculosis-tb-chest-xray-dataset"
-MAX_FILE_BYTES = 500_000_000  # an image file above this is listed as unusable rather than read into memory
 THUMBNAIL = 64  # pixels a side at which twins are confirmed
 CHUNK = 32  # films a parallel task
-DEPTHS = (8, 10, 12, 14, 16)  # bits
 FEW = 20  # films of unknown depth below which each of them counts
 
 DEFAULTS = ("Normal", "Tuberculosis")  # what the classes are called where nobody says otherwise
@@ -42,6 +44,8 @@ POSITIVE = ("tuberculosis", "tb", "positive", "tb-positive")
 NUMBERS = ("0", "1")  # and where folders have no names
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")  # parts that hold both classes
 ENDINGS = ("_0", "_1")  # of a film's name, as the National Library of Medicine gives them
+MASK, OUTSIDE, ARCHIVE, OTHER = "a mask", "in no class's folder", "an archive within", "no picture"  # why no film
+MAX_SHEET = 100_000_000  # bytes that the tables of an xlsx file may have unpacked
 LUNGS = "lungs"  # a folder that may hold films as well as masks
 MANY = 10  # films from which a folder is no single patient's
 MOSTLY = 0.9  # of the pictures in `LUNGS`: if so many share a film's name, they are masks
@@ -68,6 +72,8 @@ class Database:
         others: the remaining files (metadata and the like), sorted.
         bits: the least depth of its films of more than eight bits that do not tell their own; `build_catalogue` finds
             it, and `catalogued_database` knows it.
+        files: where they lie in the zip or folder.
+        passed_over: file -> why it is no film; `others` are among them.
     """
 
     path: Path
@@ -76,31 +82,26 @@ class Database:
     labels: dict[str, str]
     others: tuple[str, ...]
     bits: int = 8
+    files: Files = field(default_factory=lambda: Files(Path(), {}), repr=False)
+    passed_over: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def classes(self) -> tuple[str, str]:
         """Both class names, negative first."""
         return self.negative, self.positive
 
-    @cached_property
-    def _zip(self) -> zipfile.ZipFile | None:
-        return zipfile.ZipFile(self.path) if self.path.is_file() else None
+    def only(self, files: list[str]) -> Database:
+        """The same database with these films alone, to be sent to another process."""
+        labels = {file: self.labels[file] for file in files}
+        return replace(self, labels=labels, others=(), files=self.files.only(files), passed_over={})
 
     def read(self, file: str) -> bytes:
         """The bytes of one file, straight from the zip or the folder.
 
         Raises:
-            FilmError: it is not there, above `MAX_FILE_BYTES`, or damaged or encrypted inside the zip.
+            FilmError: it is not there, too large, or damaged or encrypted inside the zip.
         """
-        try:
-            size = self._zip.getinfo(file).file_size if self._zip else (self.path / file).stat().st_size
-            if size > MAX_FILE_BYTES:
-                raise FilmError(f"{file} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
-            return self._zip.read(file) if self._zip else (self.path / file).read_bytes()
-        except (KeyError, FileNotFoundError) as error:
-            raise FilmError(f"{file} is not in {self.path.name} any more; put it back.") from error
-        except (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError, EOFError) as error:
-            raise FilmError(f"{file} cannot be read ({error}); copy or download the database again.") from error
+        return self.files.read(file)
 
     def film(self, file: str) -> Film:
         """One film, scaled as those of its database are.
@@ -113,10 +114,14 @@ class Database:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A database's table (one row an image, sorted by file) and what holds for the database as a whole."""
+    """A database's table (one row an image, sorted by file) and what holds for the database as a whole.
+
+    With them come the files that are no films, with the reason: columns file and why, sorted by file.
+    """
 
     table: pd.DataFrame
     summary: dict[str, Any]
+    passed_over: pd.DataFrame
 
 
 def find_data(data: str, films: int, seed: int, preset: str = "kaggle") -> Path:
@@ -159,13 +164,22 @@ def open_database(path: Path, negative: str = DEFAULTS[0], positive: str = DEFAU
         CatalogueError: there is no such path, it is no zip or a truncated one, an entry climbs out
             of the zip, one of the two classes has no image, or it is not certain which class films are of.
     """
-    if not path.exists():
-        raise CatalogueError(f"There is no database at {path}. Give a zip or a folder, or see data/README.md.")
     words = _words(negative, positive)
-    files = files_of(path)
-    labels = _labels(path, files, words, (negative, positive))
+    try:
+        files = files_of(path.absolute(), (negative, positive))
+    except DatabaseError as error:
+        raise CatalogueError(str(error)) from error
+    pictures = [file for file in files if files.is_picture(file)]
+    labels, masks = _labels(path, pictures, words, (negative, positive))
     _require_classes(path, files, labels, negative, positive)
-    return Database(path.absolute(), negative, positive, labels, tuple(f for f in files if f not in labels))
+    others = tuple(file for file in files if file not in labels)
+    seen, known = set(pictures), set(masks)
+    passed = {file: MASK if file in known else OUTSIDE if file in seen else _no_picture(file) for file in others}
+    return Database(path.absolute(), negative, positive, labels, others, 8, files, files.passed_over | passed)
+
+
+def _no_picture(file: str) -> str:
+    return ARCHIVE if file.lower().endswith(ARCHIVES) else OTHER
 
 
 def build_catalogue(database: Database) -> Catalogue:
@@ -192,18 +206,20 @@ def build_catalogue(database: Database) -> Catalogue:
     table = pd.DataFrame([row for row, _ in found])
     table["twin_group"] = _twin_column([thumbnail for _, thumbnail in found])
     claims, notes = _claimed_sources(database)
-    notes += _note_on_depth(depths, database.bits)
+    notes += [*database.files.notes, *_notes_on_archives(database), *_note_on_depth(depths, database.bits)]
     table["claimed_source"] = [claims.get(PurePosixPath(file).stem.lower(), "") for file in table["file"]]
     for name in database.classes:
         if not ((table["label"] == name) & (table["problem"] == "")).any():
             first = table.loc[table["label"] == name, "problem"].iloc[0]
             raise CatalogueError(f"No image of class {name} can be used; the first one: {first}")
-    return Catalogue(table, _summary(database, table, notes))
+    passed = pd.DataFrame(sorted(database.passed_over.items()), columns=["file", "why"])
+    return Catalogue(table, _summary(database, table, notes), passed)
 
 
 def save_catalogue(run: Run, catalogue: Catalogue) -> None:
-    """Write ``catalogue.csv`` and ``catalogue.json`` into the run folder."""
+    """Write ``catalogue.csv``, ``passed_over.csv`` and ``catalogue.json`` into the run folder."""
     write_table(run.path("catalogue.csv"), catalogue.table)
+    write_table(run.path("passed_over.csv"), catalogue.passed_over)
     write_json(run.path("catalogue.json"), catalogue.summary)
 
 
@@ -279,37 +295,6 @@ def _download_kaggle() -> Path:
         raise CatalogueError(f"Kaggle did not hand over the database ({error}). {by_hand}") from error
 
 
-def files_of(path: Path) -> list[str]:
-    """Every file in a zip or folder, sorted.
-
-    Raises:
-        CatalogueError: it is no zip or a truncated one, or an entry climbs out of it.
-    """
-    return _folder_files(path) if path.is_dir() else _zip_files(path)
-
-
-def _folder_files(path: Path) -> list[str]:
-    return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-
-
-def _zip_files(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if min((info.header_offset for info in archive.infolist()), default=0) > 0:
-                # A zip cut off behind a zip or xlsx that it holds ends like that inner one, and opens as it.
-                raise zipfile.BadZipFile("its list of contents does not begin with its first byte")
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise CatalogueError(
-            f"{path.name} is not a zip file, or a truncated one ({error}); download it again."
-        ) from error
-    for name in names:
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
-            raise CatalogueError(f"{path.name} holds an entry that climbs out of it ({name!r}); do not use this file.")
-    return sorted(set(names))
-
-
 @lru_cache(maxsize=4096)
 def _folded(name: str) -> str:
     """A folder's name as it is compared: without case, spaces and underscores as hyphens."""
@@ -330,25 +315,24 @@ def _words(negative: str, positive: str) -> dict[str, str]:
     return words | {_folded(negative): negative, _folded(positive): positive}
 
 
-def _labels(path: Path, files: Iterable[str], words: dict[str, str], classes: tuple[str, str]) -> dict[str, str]:
-    """File -> class of the films, by their folders or, where no folder names a class, by the endings of their names."""
-    pictures = [file for file in files if _is_picture(file)]
+def _labels(
+    path: Path, pictures: list[str], words: dict[str, str], classes: tuple[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """File -> class of the films, by their folders or, where no folder names a class, by the endings of their names.
+
+    With them come the pictures that are masks of others.
+    """
     folders = _class_folders(pictures, words)
     if not folders and classes == DEFAULTS:
         folders = _numbered(pictures, classes)
     nearest = {file: _nearest(file, folders) for file in pictures}
     films = _films(nearest, folders)
+    masks = sorted(set(pictures) - set(films))
     if folders:
         _require_certain(path, {file: nearest[file] for file in films if nearest[file]}, folders)
-        return {file: folders[nearest[file]] for file in films if nearest[file]}
+        return {file: folders[nearest[file]] for file in films if nearest[file]}, masks
     usual = _class_folders(pictures, _words(*DEFAULTS))  # those that asked for other names may have erred
-    return {} if len(set(usual.values())) == 2 else _labels_in_names(path, films, classes)
-
-
-def _is_picture(file: str) -> bool:
-    """Whether a file may be a film by its name; hidden and macOS side files are not."""
-    *folders, name = PurePosixPath(file).parts
-    return not name.startswith(".") and "__MACOSX" not in folders and name.lower().endswith(IMAGE_ENDINGS)
+    return {} if len(set(usual.values())) == 2 else _labels_in_names(path, films, classes), masks
 
 
 def _above(file: str) -> Iterator[Folder]:
@@ -474,14 +458,16 @@ def _ending(file: str) -> tuple[str, str]:
     return (stem[:-2].casefold(), stem[-2:]) if numbered else (f"{stem}/", "")
 
 
-def _require_classes(path: Path, files: Iterable[str], labels: dict[str, str], negative: str, positive: str) -> None:
+def _require_classes(path: Path, files: Files, labels: dict[str, str], negative: str, positive: str) -> None:
     missing = [name for name in (negative, positive) if name not in labels.values()]
     if not missing:
         return
     folders = sorted({folder for file in files for folder in PurePosixPath(file).parts[:-1]})
     inner = next((file for file in files if file.lower().endswith(".zip")), None)
-    ended = next((file for file in files if _is_picture(file) and _ending(file)[1] in ENDINGS), None)
+    ended = next((file for file in files if _no_picture(file) != ARCHIVE and _ending(file)[1] in ENDINGS), None)
     hint = f" It does hold {inner}: did you mean that?" if inner else ""
+    dead = next((file for file, why in files.passed_over.items() if why == DEAD_LINK), None)
+    hint += f" {dead} is {DEAD_LINK}." if dead else ""
     if ended and labels:
         hint += f" Names that end in _0 or _1 ({ended}) are not taken for labels where a folder names a class."
     raise CatalogueError(
@@ -493,7 +479,7 @@ def _require_classes(path: Path, files: Iterable[str], labels: dict[str, str], n
 def _described(database: Database, files: list[str]) -> list[tuple[dict[str, Any], Pixels | None]]:
     """What `_describe` says of each of the files, in parallel."""
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    jobs = (delayed(_describe_all)(database, chunk) for chunk in chunks)
+    jobs = (delayed(_describe_all)(database.only(chunk), chunk) for chunk in chunks)
     done = Parallel(n_jobs=-1, return_as="generator")(jobs) if chunks else []
     shown = tqdm(done, total=len(chunks), desc="catalogue", unit=f"×{CHUNK} films", disable=not chunks)
     return [described for part in shown for described in part]
@@ -505,7 +491,7 @@ def _describe_all(database: Database, files: list[str]) -> list[tuple[dict[str, 
 
 def _describe(database: Database, file: str) -> tuple[dict[str, Any], Pixels | None]:
     """One row of the table and the film's thumbnail; where the film cannot be used the row says why."""
-    row: dict[str, Any] = {"file": file, "label": database.labels[file], "problem": ""}
+    row: dict[str, Any] = {"file": file, "label": database.labels[file], "problem": "", "bytes": 0, "sha256": ""}
     try:
         content = database.read(file)
         row |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -539,12 +525,27 @@ def _claimed_sources(database: Database) -> tuple[dict[str, str], list[str]]:
     notes: list[str] = []
     for file in (f for f in database.others if f.lower().endswith(".metadata.xlsx")):
         try:
-            sheet = pd.read_excel(io.BytesIO(database.read(file)), usecols=["FILE NAME", "URL"], dtype=str)
-        except (ValueError, KeyError, zipfile.BadZipFile, FilmError) as error:
-            notes.append(f"{file} could not be read ({error}); its claimed sources are missing.")
+            sheet = _sheet(database.read(file))
+        except Exception as error:  # openpyxl raises errors of many kinds on damaged files
+            notes.append(f"{file} could not be read ({said(error)}); its claimed sources are missing.")
             continue
         claims |= {str(n).strip().lower(): str(u) for n, u in sheet.dropna().itertuples(index=False)}
     return claims, notes
+
+
+def _sheet(content: bytes) -> pd.DataFrame:
+    with zipfile.ZipFile(io.BytesIO(content)) as unpacked:
+        if sum(entry.file_size for entry in unpacked.infolist()) > MAX_SHEET:
+            raise ValueError(f"it unpacks to more than {MAX_SHEET:,} bytes")
+    return pd.read_excel(io.BytesIO(content), usecols=["FILE NAME", "URL"], dtype=str)
+
+
+def _notes_on_archives(database: Database) -> list[str]:
+    """A sentence on archives in the database, whose films are not read, if there are any."""
+    inner = [file for file, why in database.passed_over.items() if why == ARCHIVE]
+    return [
+        f"Archives within, whose films are not read: {', '.join(inner[:3])}. Unpack them if they belong to it."
+    ] * bool(inner)
 
 
 def _note_on_depth(depths: list[tuple[int, bool]], bits: int) -> list[str]:
@@ -574,6 +575,7 @@ def _summary(database: Database, table: pd.DataFrame, notes: list[str]) -> dict[
         "positive": database.positive,
         "bits": database.bits,
         "films": {name: int((good["label"] == name).sum()) for name in database.classes},
+        "passed_over": dict(Counter(database.passed_over.values()).most_common()),
         "left_out": table.loc[table["problem"] != "", ["file", "problem"]].to_dict("records"),
         "notes": notes,
     }

@@ -31,6 +31,8 @@ READS = (
     "catalogue.json",
 )  # of a run
 STRANGE = 0.01  # share of the validation films that are farther from all training films than the limit
+DARK, BRIGHT = 0.05, 0.95  # quantiles of a film's grey levels, by which its brightness and contrast are judged
+MARGIN = 0.5  # of the training films' range of a quantile, by which a film may lie outside it
 SUSPECT_OF = {  # cue of the catalogue -> suspect of the audit
     "one channel": ONE_CHANNEL,
     "visible tint": "tint",
@@ -59,6 +61,7 @@ class Background:
         verdicts: suspect -> the audit's verdict; empty where no audit was made.
         outlines: float32 (N, COARSE²), those of the training films (`_outlines`).
         limit: correlation of outlines below which a film is far from all training films.
+        tones: float (2, 2), the lowest and highest that a film's dark and bright levels (`_tones`) may be.
     """
 
     logits: dict[str, Floats]
@@ -66,6 +69,7 @@ class Background:
     verdicts: dict[str, str]
     outlines: npt.NDArray[np.float32]
     limit: float
+    tones: Floats
 
     def likeness(self, seen: Pixels) -> float:
         """Correlation of a film's outline, uint8 (S, S) as the model sees it, with the most alike training film's."""
@@ -88,27 +92,30 @@ def open_background(run: Run) -> Background:
     audited = run.facts("shortcuts.json")["verdicts"] if run.path("shortcuts.json").is_file() else []
     part = split["part"].to_numpy()
     training, validation = (_outlines(images[part == name]) for name in ("train", "val"))
+    tones = np.quantile(_tones(images[part == "train"]), (STRANGE / 2, 1 - STRANGE / 2), axis=0)
+    room = MARGIN * (tones[1] - tones[0])
     return Background(
         {name: test.loc[test["label"] == name, "logit"].to_numpy() for name in classes},
         {cue: dict(zip(rows["label"], rows["share"], strict=True)) for cue, rows in carried.groupby("cue")},
         {one["suspect"]: one["verdict"] for one in audited},
         training,
         float(np.quantile((validation @ training.T).max(1), STRANGE)),
+        np.stack([tones[0] - room, tones[1] + room]),
     )
 
 
 def cautions(film: Film, seen: Pixels, background: Background | None) -> list[Caution]:
-    """What to know of a film before believing an answer: strangeness first, then the cues that it carries.
+    """What to know of a film before believing an answer: depth and strangeness first, then the cues that it carries.
 
     Args:
         film: of at most `tblib.artefacts.WORK_SIDE` px a side, at which artefacts are sought.
         seen: uint8 (S, S), what the model gets of it.
         background: of the model's run; without it nothing is said of how common a cue is, nor of strangeness.
     """
-    found: list[Caution] = []
+    found = of_file(film)
     height, width = film.pixels.shape[:2]
-    if background and (likeness := background.likeness(seen)) < background.limit:
-        found.append(Caution("not like the training films", _strange(background, likeness)))
+    if background and (strange := " ".join(_strangeness(seen, background))):
+        found.append(Caution("not like the training films", strange))
     if min(height, width) < len(seen):
         size = f"{width} × {height} pixels, fewer than the {len(seen)} × {len(seen)} that the model looks at"
         found.append(Caution("very small", f"The film has {size}: it was blown up."))
@@ -116,12 +123,42 @@ def cautions(film: Film, seen: Pixels, background: Background | None) -> list[Ca
     return found + [Caution(cue, _of_cue(cue, background)) for cue, has in CUES.items() if has(carried).item()]
 
 
-def _strange(background: Background, likeness: float) -> str:
-    return (
-        f"This is unlike every film the model was trained on: its outline correlates with the most alike one at "
-        f"{likeness:.2f}, and all but {percent(STRANGE, 0)} of the validation films reach {background.limit:.2f}. "
-        "It may be no chest film, or lie on its side, upside down or in negative: do not believe the answer."
-    )
+def of_file(film: Film) -> list[Caution]:
+    """What to know of a film by its file alone: where that does not tell its depth, how bright it is was guessed."""
+    if not film.guessed:
+        return []
+    told = f"Its file does not tell how many bits its grey levels have; it was scaled as one of {film.bits}."
+    return [
+        Caution(
+            "depth guessed", f"{told} If it has more, the film is darker than it was shown here, and if less, brighter."
+        )
+    ]
+
+
+def _strangeness(seen: Pixels, background: Background) -> list[str]:
+    """Sentences on what sets a film apart from all training films: its outline, or how bright it is."""
+    told, likeness = [], background.likeness(seen)
+    if likeness < background.limit:
+        told.append(
+            f"This is unlike every film the model was trained on: its outline correlates with the most alike one at "
+            f"{likeness:.2f}, and all but {percent(STRANGE, 0)} of the validation films reach {background.limit:.2f}. "
+            "It may be no chest film, or lie on its side, upside down or in negative: do not believe the answer."
+        )
+    low, high = background.tones
+    for name, level, least, most in zip(("darkest", "brightest"), _tones(seen[None])[0], low, high, strict=True):
+        if not least <= level <= most:
+            told.append(
+                f"Its {name} parts are at level {level:.0f} of 255; those of the films that the model was trained on "
+                f"are between {max(least, 0):.0f} and {min(most, 255):.0f}. Its grey levels may have been scaled in "
+                "another way: do not believe the answer."
+            )
+    return told
+
+
+def _tones(films: Pixels) -> Floats:
+    """Float (N, 2): the level below which `DARK` of each film's pixels lie, and that below which `BRIGHT` do."""
+    quantiles: Floats = np.quantile(films.reshape(len(films), -1), (DARK, BRIGHT), axis=1).T
+    return quantiles
 
 
 def _of_cue(cue: str, background: Background | None) -> str:

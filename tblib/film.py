@@ -15,11 +15,6 @@ from tblib.pictures import PictureError, picture_pixels
 from tblib.text import printable
 
 MAX_PIXELS = 64_000_000  # 8,000 x 8,000: a full-size digital film has about 20 million; decoding takes 1 GB at most
-IMAGE_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif"),
-    *(".jp2", ".j2k", ".jpx", ".pcx", ".ppm", ".pgm", ".pnm", ".tga"),
-    *(".dcm", ".dicom", ".dic", ".ima"),
-)
 
 
 class FilmError(TblibError):

@@ -66,14 +66,16 @@ def balance(summary: dict[str, Any]) -> str:
 
 
 def left_out(summary: dict[str, Any]) -> str:
-    """How many images could not be used, and why."""
+    """How many images could not be used, and why; and how many files were passed over as no films."""
     gone = summary["left_out"]
-    if not gone:
-        return "Every image file decodes."
-    first = gone[0]
-    return (
-        f"{len(gone)} image file(s) were left out; the first is {literal(first['file'])}: {literal(first['problem'])}."
-    )
+    told = "Every image file decodes."
+    if gone:
+        told = (
+            f"{len(gone)} image file(s) were left out; the first is {literal(gone[0]['file'])}: "
+            f"{literal(gone[0]['problem'])}."
+        )
+    kinds = [f"{count:,} ({why})" for why, count in summary.get("passed_over", {}).items()]
+    return told + (f" Files passed over as no films (`passed_over.csv`): {', '.join(kinds)}." if kinds else "")
 
 
 def modes(table: pd.DataFrame, classes: tuple[str, str]) -> str:

@@ -25,8 +25,9 @@ from PIL import Image
 
 from tblib import RESEARCH_USE, TblibError, edits, figures
 from tblib.cautions import Caution
+from tblib.database import IMAGE_ENDINGS
 from tblib.figures import Place
-from tblib.film import IMAGE_ENDINGS, FilmError, Pixels
+from tblib.film import FilmError, Pixels
 from tblib.predict import (
     POINTS,
     Answer,
@@ -145,7 +146,7 @@ class Case:
     def row(self) -> dict[str, object]:
         """Its line of the table."""
         if self.answer is None:
-            return problem_row(self.name, self.problem, warn=True)
+            return problem_row(self.name, self.problem)
         return row(self.name, self.answer, list(self.cautions))
 
 

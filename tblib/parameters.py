@@ -28,6 +28,37 @@ NO_PATHS: dict[str, tuple[str, ...]] = {  # parameters that name files -> values
     "films_read": (),
 }
 
+SEEDS = (0, 2**32 - 1)  # what NumPy takes
+RANGES: dict[str, tuple[float, float]] = {  # parameter -> the least and the most that it may be
+    "demo_films": (2, 1_000_000),
+    "demo_seed": SEEDS,
+    "seed": SEEDS,
+    "films_shown": (1, 100),
+    "spectra_films": (1, 1_000_000),
+    "mistakes_shown": (1, 1_000),
+    "samples_each": (1, 100),
+    "replicates": (20, 1_000_000),  # fewer give no interval at 95 %
+    "size": (32, 1024),
+    "epochs": (0, 100_000),
+    "lr": (0, 10),
+    "batch_size": (0, 100_000),
+    "pos_weight": (0, 1e6),
+    "dropout": (-1, 0.99),
+    "patience": (0, 100_000),
+    "factor": (0.001, 0.999),
+    "shift": (0, 1),
+    "scale": (0, 0.9),
+    "brightness": (0, 1),
+    "contrast": (0, 1),
+    "threads": (0, 256),
+}
+CHOICES: dict[str, tuple[str, ...]] = {  # parameter -> all that it may be
+    "recipe": ("reference", "fast"),
+    "outside": ("", "edge", "black"),
+    "precision": ("auto", "fp32", "bf16"),
+    "operating_point": ("0.5", "sensitivity_90", "sensitivity_95"),
+}
+
 Parameters = dict[str, Any]
 
 
@@ -167,13 +198,28 @@ def convert(name: str, value: Any, kind: type) -> Any:
     """`value` as `kind`: text (of the command line, or YAML's ``1e-3``) is read, a whole number may be a float.
 
     Raises:
-        ParameterError: it is of another type.
+        ParameterError: it is of another type, or none of those that the parameter may be.
     """
     converted = _converted(value, kind)
     if converted is not None:
+        _need_possible(name, converted)
         return converted
     wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     raise ParameterError(f"Parameter {name} must be {wanted}, not {value!r}.")
+
+
+def _need_possible(name: str, value: Any) -> None:
+    if name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
+        raise ParameterError(
+            f"Parameter {name} must be between {RANGES[name][0]:g} and {RANGES[name][1]:g}, not {value}."
+        )
+    if name == "size" and value % 16:
+        raise ParameterError(
+            f"Parameter size must be a multiple of 16, as the CNN halves it four times; {value} is none."
+        )
+    if name in CHOICES and value not in CHOICES[name]:
+        choices = " or ".join(repr(choice) for choice in CHOICES[name])
+        raise ParameterError(f"Parameter {name} must be {choices}, not {value!r}.")
 
 
 def _converted(value: Any, kind: type) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -150,6 +151,7 @@ def _tiff(content: bytes, most: int, least: int) -> tuple[str, Scaled]:
     """Files of more than eight bits a sample by tifffile; the others, of many colour spaces, by Pillow."""
     from tifffile import TiffFile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of damaged files names none of them
     try:
         with TiffFile(io.BytesIO(content)) as file:
             pages: list[Any] = [page for _, page in zip(range(PAGES), file.pages, strict=False)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from glob import glob
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +15,9 @@ import pandas as pd
 import torch
 
 from tblib import TblibError
-from tblib.catalogue import MAX_FILE_BYTES, CatalogueError, catalogued_database
-from tblib.cautions import READS, Background, Caution, cautions, open_background
+from tblib.catalogue import CatalogueError, catalogued_database
+from tblib.cautions import READS, Background, Caution, cautions, of_file, open_background
+from tblib.database import MAX_FILE_BYTES, files_of
 from tblib.evaluate import Calibration
 from tblib.film import Film, FilmError, Pixels, open_film
 from tblib.metrics import Floats
@@ -22,6 +25,7 @@ from tblib.model import TrainedModel, is_number, load_model
 from tblib.remedies import seen as as_seen
 from tblib.run import Run
 from tblib.saliency import gate, maps
+from tblib.text import printable
 from tblib.train import infer
 from tblib.what_if import EXAMPLES, Changed, Changes, changed, working_copy
 
@@ -268,17 +272,56 @@ def _evaluate_again(run: Run, why: str) -> str:
     return f"{run.path('metrics.json')} cannot be used: {why}. Evaluate again: {run.command('--only', 'evaluation')}"
 
 
+def need_new_file(path: Path) -> None:
+    """See that a table can be written to a path, before there is work to lose.
+
+    Raises:
+        PredictionError: there is a file already, no folder to write it into, or no leave to do so.
+    """
+    if path.exists() or path.is_symlink():
+        raise PredictionError(f"{path} is there already; name another file.")
+    try:
+        with TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise PredictionError(
+            f"{path} cannot be written ({error.strerror or error}); name a file in a folder that is there."
+        ) from error
+
+
+def films_named(names: Iterable[str]) -> list[Path]:
+    """The files that names mean: a file itself, the pictures in a folder at any depth, or what fits a pattern.
+
+    A name that means nothing stays as it is, so that its line can say so.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            files = files_of(path)
+            inside = [path / str(files.places[file]) for file in files if files.is_picture(file)]
+            found += inside or [path]
+        elif not path.exists() and (fitting := sorted(glob(name, recursive=True))):
+            found += [Path(one) for one in fitting if not Path(one).is_dir()]
+        else:
+            found.append(path)
+    return found
+
+
 def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5", warn: bool = False) -> pd.DataFrame:
-    """A row a file: file, probability, calibrated, verdict, warnings (if asked for), problem (or why no answer)."""
+    """A row a file: file, probability, calibrated, verdict, warnings, problem (or why no answer).
+
+    Warnings are those of the files themselves (`tblib.cautions.of_file`), or all if they are asked for.
+    """
     return pd.DataFrame([_row(predictor, file, point, warn) for file in files])
 
 
 def _row(predictor: Predictor, file: Path, point: str, warn: bool) -> dict[str, object]:
     try:
         answer = predictor.answer(read_file(file), file.name, point)
-        return row(str(file), answer, predictor.cautions(answer) if warn else None)
+        return row(printable(str(file)), answer, predictor.cautions(answer) if warn else of_file(answer.film))
     except FilmError as error:
-        return problem_row(str(file), str(error), warn)
+        return problem_row(printable(str(file)), str(error))
 
 
 def read_file(file: Path) -> bytes:
@@ -287,28 +330,30 @@ def read_file(file: Path) -> bytes:
     Raises:
         FilmError: it cannot be read, is no file, or is above `MAX_FILE_BYTES`.
     """
+    name = printable(str(file))
     try:
         size = file.stat().st_size
+        if file.is_dir():
+            raise FilmError(f"{name} is a folder without a picture; give picture files, or folders of them.")
         if not file.is_file():
-            raise FilmError(f"{file} is no file; give a picture file.")
+            raise FilmError(f"{name} is no file; give a picture file.")
         if size > MAX_FILE_BYTES:
-            raise FilmError(f"{file} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
+            raise FilmError(f"{name} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
         return file.read_bytes()
     except (OSError, ValueError) as error:  # a path may hold what no path can
-        raise FilmError(f"{file} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+        raise FilmError(f"{name} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
 
 
-def row(name: str, answer: Answer, found: list[Caution] | None) -> dict[str, object]:
+def row(name: str, answer: Answer, found: list[Caution]) -> dict[str, object]:
     """A film's line in a table of answers."""
-    warnings = {} if found is None else {"warnings": ", ".join(caution.about for caution in found)}
     scores = {"probability": answer.score.probability, "calibrated": answer.score.calibrated}
-    return {"file": name, **scores, "verdict": answer.verdict, **warnings, "problem": ""}
+    warnings = ", ".join(caution.about for caution in found)
+    return {"file": name, **scores, "verdict": answer.verdict, "warnings": warnings, "problem": ""}
 
 
-def problem_row(name: str, problem: str, warn: bool) -> dict[str, object]:
+def problem_row(name: str, problem: str) -> dict[str, object]:
     """The line of a file that gets no answer."""
-    warnings = {"warnings": ""} if warn else {}
-    return {"file": name, "probability": None, "calibrated": None, "verdict": "", **warnings, "problem": problem}
+    return {"file": name, "probability": None, "calibrated": None, "verdict": "", "warnings": "", "problem": problem}
 
 
 def sample_films(run: Run, each: int = 1) -> pd.DataFrame:

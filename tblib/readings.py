@@ -78,7 +78,7 @@ def known(database: Database, films: pd.DataFrame, readings: Path) -> pd.DataFra
     truth = next((file for file in database.others if PurePosixPath(file).name == "truth.csv"), None)
     if truth and str(PurePosixPath(truth).with_name("SYNTHETIC.json")) in database.others:
         return _drawn(pd.read_csv(io.BytesIO(database.read(truth)), keep_default_na=False), films)
-    return _read(_csv(readings), films)
+    return _read(read_readings(readings), films)
 
 
 def scores(films: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +174,12 @@ def zone(name: str) -> Zone:
 # --- where the truth comes from ------------------------------------------------------------------
 
 
-def _csv(path: Path) -> pd.DataFrame:
+def read_readings(path: Path) -> pd.DataFrame:
+    """The table of films that were read by eye, as text.
+
+    Raises:
+        ReadingsError: the CSV cannot be read, or a column is missing.
+    """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

@@ -18,12 +18,13 @@ from typing import Any
 import pandas as pd
 
 from tblib import TblibError
+from tblib.text import as_cell, from_cell
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
 
 TEXTS = (  # columns of the run's tables that are no numbers, even where every cell is empty
     "file", "label", "part", "cues", "problem", "mode", "sha256", "pixels_sha256",
-    "white_rectangles", "black_boxes", "markers", "border", "claimed_source",
+    "white_rectangles", "black_boxes", "markers", "border", "claimed_source", "why",
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ class Step:
 
 
 STEPS = (
-    Step("eda", "01_eda.ipynb", (), ("catalogue.csv", "catalogue.json")),
+    Step("eda", "01_eda.ipynb", (), ("catalogue.csv", "passed_over.csv", "catalogue.json")),
     Step(
         "preparation",
         "02_preparation.ipynb",
@@ -128,9 +129,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV without its index, whole or not at all."""
+    """Write `table` as CSV without its index, whole or not at all; no cell is a formula to a spreadsheet."""
     with replacing(path) as part:
-        table.to_csv(part, index=False, encoding="utf-8", lineterminator="\n")
+        table.map(as_cell).to_csv(part, index=False, encoding="utf-8", lineterminator="\n")
 
 
 @cache
@@ -203,7 +204,9 @@ class Run:
         """The CSV `file` of this run; columns in `TEXTS` are read as they stand, be it empty or "NA"."""
         kinds = dict.fromkeys(TEXTS, str)
         table = pd.read_csv(self.need(file), dtype=kinds, keep_default_na=False, na_values=[""])
-        return table.fillna({name: "" for name in TEXTS if name in table})
+        texts = [name for name in TEXTS if name in table]
+        table[texts] = table[texts].fillna("").map(from_cell)
+        return table
 
     def facts(self, file: str) -> dict[str, Any]:
         """The JSON `file` of this run."""

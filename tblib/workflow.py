@@ -11,7 +11,6 @@ import platform
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,7 +25,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from tblib import budgets, remedies
-from tblib.catalogue import Database, data_path, files_of, find_data, open_database
+from tblib.catalogue import Database, data_path, find_data, open_database
+from tblib.database import files_of
 from tblib.notebooks import BY_WORKFLOW, LOCK, read_record
 from tblib.parameters import (
     NOTEBOOKS,
@@ -92,13 +92,29 @@ def _refuse_early(parameters: dict[str, Parameters], running: set[str]) -> None:
         RemedyError, BudgetError: there is no such remedy or budget.
         ExternalError: an external database cannot be used.
     """
-    remedies.chosen(parameters["preparation"]["remedy"])
+    for step in ("preparation", "training"):
+        remedies.chosen(parameters[step]["remedy"])
     budgets.budget_of(parameters["shortcuts"]["budget"])
+    if "eda" in running:
+        _refuse_tables(parameters["eda"])
     if "shortcuts" in running and parameters["shortcuts"]["external"]:
         from tblib import external  # brings torch
 
         for path in external.paths(parameters["shortcuts"]["external"]):
             external.find(path)
+
+
+def _refuse_tables(settings: Parameters) -> None:
+    """Tell of readings or a database to compare with that are not there.
+
+    Raises:
+        ReadingsError, CatalogueError: they cannot be used.
+    """
+    from tblib.readings import read_readings
+
+    read_readings(data_path(settings["films_read"]))
+    if settings["beside"]:
+        open_database(data_path(settings["beside"]), settings["negative"], settings["positive"])
 
 
 def chosen_steps(first: str | None, only: str | None) -> set[str]:
@@ -299,12 +315,8 @@ def _imported(code: str) -> frozenset[str]:
 
 
 def _stamp(path: Path) -> str:
-    """What changes when a database does, without reading it: checksums in a zip; sizes and times in a folder."""
-    if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return str([(entry.filename, entry.file_size, entry.CRC) for entry in archive.infolist()])
-    facts = [(file, (path / file).stat()) for file in files_of(path)] if path.is_dir() else []
-    return str([(file, fact.st_size, fact.st_mtime_ns) for file, fact in facts])
+    """What changes when a database does, without reading it."""
+    return files_of(path).stamp() if path.exists() else ""
 
 
 def _open(settings: Parameters) -> Database:

@@ -147,9 +147,7 @@ def test_a_zip_cut_off_behind_an_xlsx_is_not_taken_for_that_xlsx(tmp_path):
         open_database(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["../../Normal/evil.png", "/Normal/evil.png", "C:/Normal/evil.png", "..\\Normal\\evil.png"]
-)
+@pytest.mark.parametrize("name", ["../../Normal/evil.png", "x/../../Normal/evil.png", "..\\Normal\\evil.png"])
 def test_entries_that_climb_out_of_the_zip_are_refused(tmp_path, name):
     with pytest.raises(CatalogueError, match="climbs out"):
         open_database(write_zip(tmp_path / "a.zip", entries() | {name: png(grey_film(1))}))
@@ -433,7 +431,10 @@ def test_one_film_with_a_burnt_in_white_does_not_turn_the_others_black(tmp_path)
     films = deep_entries(15, dark=1)
     burnt = twelve_bits(99)
     burnt[0, 0] = 65535
-    catalogue = build_catalogue(open_database(write_zip(tmp_path / "a.zip", films | {"Normal/z.png": png(burnt)})))
+    deeper = twelve_bits(98)
+    deeper[::2] *= 15
+    films |= {"Normal/y.png": png(burnt), "Normal/z.png": png(deeper)}
+    catalogue = build_catalogue(open_database(write_zip(tmp_path / "a.zip", films)))
     assert catalogue.summary["bits"] == 12
     bits = catalogue.table.set_index("file")["bits"]
     assert bits["Normal/z.png"] == 16

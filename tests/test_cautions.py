@@ -73,6 +73,26 @@ def test_what_is_no_upright_chest_film_is_strange(smoke, film, background):
     assert np.mean(calm) > 0.9
 
 
+def test_a_film_that_is_scaled_otherwise_than_the_training_films_is_strange(smoke, film, background):
+    for name, pixels in {"dark": film.grey // 16, "washed out": 200 + film.grey // 8, "white": film.grey | 240}.items():
+        seen = resized(pixels, 64)
+        told = [c.sentence for c in cautions(Film("L", pixels), seen, background) if c.about.startswith("not like")]
+        assert "parts are at level" in " ".join(told), name
+    images = np.load(smoke.path("images.npy"))
+    test = images[smoke.table("split.csv")["part"].to_numpy() == "test"]
+    assert not [about for seen in test for about in about_tones(seen, background)]
+
+
+def about_tones(seen, background) -> list[str]:
+    return [c.sentence for c in cautions(Film("L", seen), seen, background) if "parts are at level" in c.sentence]
+
+
+def test_a_guessed_depth_is_told_and_one_from_the_file_is_not(background):
+    told = {c.about: c.sentence for c in cautions(Film("I;16", grey_film(1, 200), 12, True), grey_film(1, 64), None)}
+    assert "scaled as one of 12" in told["depth guessed"]
+    assert "depth guessed" not in about(Film("I;16", grey_film(1, 200), 12), background)
+
+
 def test_a_very_small_film_is_told(background):
     assert "very small" in about(Film("L", grey_film(1, 20)), background)
     assert "very small" not in about(Film("L", grey_film(1, 200)), background)
