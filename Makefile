@@ -39,10 +39,11 @@ bench: .venv/tested  ## the plain way and this one side by side, into reports/be
 	$(BIN)/python -m tests.benchmarks.limits
 	@$(BIN)/python -m tests.benchmarks.table
 
-bench-long: .venv/tested  ## what takes 90 minutes once, and make bench then shows: learning over seeds, memory and time as films grow
+bench-long: .venv/tested  ## what takes two hours once: learning over seeds, memory and time as films grow, 200,000 mutated files
 	@mkdir -p reports/benchmark
 	$(BIN)/python -m tests.benchmarks.learning
 	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.fuzz --files 200000
 
 study-clean: .venv/tested  ## does the audit cry wolf: 20 studies of demo films without shortcuts; 45 minutes, interruptible
 	@$(BIN)/python -m tests.benchmarks.clean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ Values = npt.NDArray[Any]
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits that films are taken with
 DEEPEST = 32
+SLAB = 4_000_000  # numbers that are converted at a time
 WHOLE = 16  # bits that a value is kept in if it has more than eight
 FEW = 0.005  # share of a film's pixels that may be brighter than its depth allows: letters burnt in at the file's white
 
@@ -61,10 +63,23 @@ def guessed_range(values: Values, least: int = 8) -> tuple[float, float, int]:
 
 def stretched(values: Values, black: float, white: float) -> Pixels:
     """Uint8 of values of any type between two levels; what lies outside becomes black or white."""
-    scaled = values.astype(np.float32)
-    scaled -= np.float32(black)
-    scaled *= np.float32(255 / ((white - black) or 1))
-    return np.rint(scaled, out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
+
+    def of(part: Values) -> Values:
+        scaled = part.astype(np.float32)
+        scaled -= np.float32(black)
+        scaled *= np.float32(255 / ((white - black) or 1))
+        return np.rint(scaled, out=scaled).clip(0, 255, out=scaled)
+
+    return _by_parts(of, values)
+
+
+def _by_parts(function: Callable[[Values], Values], values: Values) -> Pixels:
+    """Uint8 of the shape of `values`: the function of them, some rows at a time, for the sake of memory."""
+    found = np.empty(values.shape, np.uint8)
+    rows = max(1, SLAB * len(values) // max(values.size, 1))
+    for top in range(0, len(values), rows):
+        found[top : top + rows] = function(values[top : top + rows])
+    return found
 
 
 def eight_bits(deep: Values, own: Depth | None, least: int) -> Scaled:
@@ -107,7 +122,7 @@ def _of_fractions(values: Values, least: int) -> Scaled:
 
 
 def _shifted(deep: Values, by: int) -> Pixels:
-    return np.minimum(np.right_shift(deep, by), 255).astype(np.uint8)
+    return _by_parts(lambda part: np.minimum(np.right_shift(part, by), 255), deep)
 
 
 def _is_spread(deep: Values, bits: int) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tblib.depth import WHOLE, Depth, Scaled, Values, eight_bits
 from tblib.greys import DicomError, grey_levels
+from tblib.pictures import PictureError, need_small
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -25,7 +26,7 @@ EXPLICIT = DEFLATED.replace(b".99", b"\0\0\0")  # with that of what is inflated
 GREY, COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
 ALLOCATED = 32  # bits that a pixel may take; of which `WHOLE` are stored: films have 8 to 16, more is dose or depth
-INFLATED = 8  # bytes a deflated file may have for each pixel allowed; colours of 16 bits take 6
+INFLATED = 5  # bytes that a deflated file may have for each pixel allowed: its own four, and its texts
 TABLES = [f"{kind}PaletteColorLookupTable" for kind in ("Red", "Green", "Blue")]
 RESCALING, WINDOW = ("RescaleSlope", "RescaleIntercept"), ("WindowCenter", "WindowWidth", "VOILUTFunction")
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
@@ -80,8 +81,9 @@ def dicom_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Scaled
         depth by which they were scaled.
 
     Raises:
-        DicomError: no picture, too large, of a kind that is not read, damaged, or packed in a way that this machine
+        DicomError: no picture, of a kind that is not read, damaged, or packed in a way that this machine
             has no decoder for.
+        PictureError: it is too large.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's warnings of small faults quote the file
@@ -90,7 +92,7 @@ def dicom_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Scaled
             _complete(data)
             kind = _judged(data, most)
             return kind, _frame(data, kind, least)
-        except DicomError:
+        except (DicomError, PictureError):
             raise
         except Exception as error:  # pydicom and its decoders raise errors of every kind on damaged files
             raise DicomError(
@@ -118,12 +120,8 @@ def _inflated(content: bytes, most: int) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = inflater.decompress(content[begin:], most * INFLATED)
     if inflater.unconsumed_tail:
-        raise DicomError(_too_large(most))
+        raise DicomError(f"inflates to more than {most * INFLATED // 1_000_000} MB; export it again, not deflated.")
     return content[:begin].replace(DEFLATED, EXPLICIT) + inflated
-
-
-def _too_large(most: int) -> str:
-    return f"has more than {most:,} pixels; shrink it first (this limit guards against decompression bombs)."
 
 
 def _complete(data: Dataset) -> None:
@@ -177,8 +175,7 @@ def _judged(data: Dataset, most: int) -> str:
     missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not data.get(name)]
     if missing:
         raise DicomError(f"is a DICOM file that does not tell its {' and '.join(missing)}; export it again.")
-    if data.Rows * data.Columns > most:
-        raise DicomError(_too_large(most))
+    need_small(data.Columns, data.Rows, data.SamplesPerPixel * data.BitsAllocated / 8, most)
     kind = str(data.PhotometricInterpretation)
     if kind not in (*GREY, *COLOUR, PALETTE):
         what = (
@@ -227,7 +224,8 @@ def _aligned(stored: Values, data: Dataset) -> Values:
     above = held - 1 - high if bits - 1 <= high < held else held - bits
     if data.file_meta.TransferSyntaxUID.is_encapsulated:  # unpacked pixels always lie at the bottom
         above = held - bits
-    return np.right_shift(np.left_shift(stored, above), held - bits)
+    np.left_shift(stored, above, out=stored)
+    return np.right_shift(stored, held - bits, out=stored)
 
 
 def _coloured(stored: Values, data: Dataset) -> Any:

@@ -209,14 +209,11 @@ def convert(name: str, value: Any, kind: type) -> Any:
 
 
 def _need_possible(name: str, value: Any) -> None:
-    if name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
-        raise ParameterError(
-            f"Parameter {name} must be between {RANGES[name][0]:g} and {RANGES[name][1]:g}, not {value}."
-        )
+    least, most = RANGES.get(name, (value, value))
+    if not least <= value <= most:
+        raise ParameterError(f"Parameter {name} must be between {least:,} and {most:,}, not {value}.")
     if name == "size" and value % 16:
-        raise ParameterError(
-            f"Parameter size must be a multiple of 16, as the CNN halves it four times; {value} is none."
-        )
+        raise ParameterError(f"Parameter size must be a multiple of 16, not {value}: the CNN halves it four times.")
     if name in CHOICES and value not in CHOICES[name]:
         choices = " or ".join(repr(choice) for choice in CHOICES[name])
         raise ParameterError(f"Parameter {name} must be {choices}, not {value!r}.")

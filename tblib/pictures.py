@@ -6,6 +6,7 @@ import io
 import logging
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -16,9 +17,9 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from PIL.PpmImagePlugin import PpmImageFile
 
 from tblib import TblibError
-from tblib.depth import WHOLE, Depth, Pixels, Scaled, Values, bit_depth, eight_bits
+from tblib.depth import SLAB, WHOLE, Depth, Pixels, Scaled, Values, bit_depth, eight_bits
 
-SLAB = 4_000_000  # pixels that are converted at a time
+BYTES = 4  # of a decoded pixel, where a film has as many as are allowed
 FORMATS = (  # Pillow's names; others run programs, or hold what is no film
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "SGI", "TGA", "TIFF"),
     "WEBP",
@@ -28,7 +29,8 @@ PNG = b"\x89PNG\r\n\x1a\n"  # what each PNG file begins with
 PNG_COLOURS = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}  # colour type -> Pillow's mode
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PAGES = 32  # of a TIFF file among which the largest is sought
-SCANS = 200  # of a progressive JPEG file: decoders pass over the whole film for each, and films have about ten
+SCANS = 32  # of a progressive JPEG file of the most pixels: decoders pass over the film for each; ten are usual
+LONG = 1_000_000  # bytes of a PNG's packed rows from which they may take seconds to unpack
 SCAN = b"\xff\xda"
 CODESTREAM, SIZE_BYTE = b"\xff\x4f\xff\x51", 42  # how JPEG 2000 begins, and where its bits a sample are (15444-1, A.5)
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # more than eight bits a pixel
@@ -78,10 +80,21 @@ def picture_pixels(content: bytes, most: int, least: int = 8) -> tuple[str, Scal
         return _by_pillow(content, most, least)
 
 
-def _need_small(width: int, height: int, most: int) -> None:
-    if width * height > most:
+def need_small(width: int, height: int, size: float, most: int) -> None:
+    """Refuse a film that would take too much memory, before it is decoded.
+
+    Args:
+        width, height: in pixels.
+        size: bytes of a decoded pixel.
+        most: pixels that it may have, each of four bytes or more of fewer.
+
+    Raises:
+        PictureError: it is larger.
+    """
+    if width * height > most or width * height * size > BYTES * most:
         raise PictureError(
-            f"has more than {most:,} pixels; shrink it first (this limit guards against decompression bombs)."
+            f"has more than {most:,} pixels, or {BYTES * most // 1_000_000} MB of them; shrink it first (this limit "
+            "guards against decompression bombs)."
         )
 
 
@@ -91,8 +104,11 @@ def _png(content: bytes, most: int, least: int) -> tuple[str, Scaled]:
     if len(head) < 10:
         raise ValueError("it ends within its head")
     width, height, bits, colour = struct.unpack(">IIBB", head)
-    _need_small(width, height, most)
-    pixels = png_decode(_bare(content))
+    channels = {"RGB": 3, "P": 4, "LA": 2, "RGBA": 4}.get(PNG_COLOURS.get(colour, "L"), 1)
+    need_small(width, height, channels * max(bits / 8, 1), most)
+    bare = _bare(content)
+    _need_no_more(bare, height * (width * channels * bits // 8 + 2))
+    pixels = png_decode(bare)
     scaled = _without_alpha(pixels, _png_depth(content, bits), least)
     mode = PNG_COLOURS[colour]
     named = "1" if bits == 1 and mode == "L" else "I;16" if bits == WHOLE and mode == "L" else mode
@@ -108,6 +124,26 @@ def _bare(content: bytes) -> bytes:
         if kind[:1].isupper() or kind == b"tRNS"
     ]
     return PNG + b"".join(kept)
+
+
+def _need_no_more(content: bytes, rows: int) -> None:
+    """Refuse a PNG whose packed rows inflate to far more than its rows: libpng would inflate all of it.
+
+    Args:
+        content: of the file.
+        rows: their bytes.
+    """
+    if len(content) < LONG:
+        return
+    parts = [
+        content[at : at + int.from_bytes(content[at - 8 : at - 4], "big")]
+        for kind, at in chunks(content)
+        if kind == b"IDAT"
+    ]
+    inflater = zlib.decompressobj()
+    inflater.decompress(b"".join(parts), 2 * rows + LONG)  # interlaced rows are a little longer
+    if inflater.unconsumed_tail:
+        raise PictureError("holds more rows than it says, packed; save it again (it may be a decompression bomb).")
 
 
 def _png_depth(content: bytes, bits: int) -> Depth | None:
@@ -168,7 +204,7 @@ def _deep_tiff(content: bytes, number: int, most: int, least: int) -> tuple[str,
 
     with TiffFile(io.BytesIO(content)) as file:
         page: Any = file.pages[number]
-        _need_small(page.imagewidth, page.imagelength, most)
+        need_small(page.imagewidth, page.imagelength, page.samplesperpixel * page.dtype.itemsize, most)
         colours = {PHOTOMETRIC.MINISWHITE: "L", PHOTOMETRIC.MINISBLACK: "L", PHOTOMETRIC.RGB: "RGB"}
         mode = colours.get(page.photometric)
         if mode is None or page.samplesperpixel > 4:
@@ -214,9 +250,9 @@ def _by_pillow(content: bytes, most: int, least: int, number: int = 0) -> tuple[
         with Image.open(io.BytesIO(content), formats=_formats()) as image:
             if number:
                 image.seek(number)
-            _need_small(image.width, image.height, most)
-            if image.format in ("JPEG", "MPO") and content.count(SCAN) > SCANS:
-                raise PictureError(f"is a JPEG file of more than {SCANS} passes over the film; save it again.")
+            need_small(image.width, image.height, 4 if image.mode in ("I", "F") else len(image.getbands()), most)
+            if image.format in ("JPEG", "MPO") and content.count(SCAN) * image.width * image.height > SCANS * most:
+                raise PictureError(f"is a JPEG file of {content.count(SCAN)} passes over the film; save it again.")
             mode, scaled = image.mode, _decoded(image, content, least)
             return mode, _upright(scaled, _turn(image))  # Pillow turns a TIFF file itself as it decodes it
     except UnidentifiedImageError:

@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from conftest import write_zip
 
+from tblib.__main__ import main
 from tblib.parameters import (
     NO_PATHS,
+    RANGES,
     ParameterError,
     asked_parameters,
     check_parameters,
@@ -200,3 +203,42 @@ def test_every_parameter_that_names_files_is_known_as_one():
     assert set(NO_PATHS) <= set(declared)
     told = {name for name, text in declared.items() if any(word in text for word in ("zip", "csv", "CSV", "path"))}
     assert told - {"run"} <= {*NO_PATHS}
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), [
+    ("replicates", 0, "replicates must be between 20 and 1,000,000, not 0"),
+    ("films_shown", 0, "films_shown must be between 1 and 100"),
+    ("spectra_films", 0, "spectra_films must be between 1"),
+    ("seed", -1, "seed must be between 0"),
+    ("demo_seed", -1, "demo_seed must be between 0"),
+    ("threads", 1000, "threads must be between 0 and 256"),
+    ("size", 100, "size must be a multiple of 16, not 100"),
+    ("precision", "fp16", "precision must be 'auto' or 'fp32' or 'bf16', not 'fp16'"),
+    ("operating_point", "0.7", "operating_point must be"),
+    ("recipe", "slow", "recipe must be"),
+    ("dropout", 1, "dropout must be"),
+])  # fmt: skip
+def test_values_that_cannot_be_are_told_before_the_run_starts(name, value, sentence, tmp_path, capsys):
+    with pytest.raises(ParameterError, match="must be"):
+        check_parameters({name: value})
+    assert main(["run", "--name", str(tmp_path / "run"), "-p", name, str(value)]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("pairs", "sentence"), [
+    (["films_read", "none.csv"], "none.csv cannot be read"),
+    (["beside", "none.zip"], "There is no database at"),
+    (["positive", "normal"], "Both classes are called Normal"),
+    (["external", "none.zip"], "none.zip"),
+])  # fmt: skip
+def test_what_is_not_there_is_told_before_the_run_starts(pairs, sentence, tmp_path, capsys):
+    data = write_zip(tmp_path / "db.zip", {f"{label}/0.png": b"" for label in ("Normal", "Tuberculosis")})
+    assert main(["run", "--name", str(tmp_path / "run"), "--data", str(data), "-p", *pairs]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_number_has_a_range():
+    numbers = {name for step in STEPS for name, (kind, *_) in schema(step).items() if kind in (int, float)}
+    assert numbers == set(RANGES)

@@ -2,7 +2,11 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,11 +16,13 @@ from test_catalogue import twelve_bits
 
 from tblib import RESEARCH_USE
 from tblib.__main__ import main
-from tblib.catalogue import MAX_FILE_BYTES, CatalogueError, catalogued_database
+from tblib.catalogue import CatalogueError, catalogued_database
+from tblib.database import MAX_FILE_BYTES
 from tblib.evaluate import Calibration
 from tblib.film import FilmError
 from tblib.model import CNN, TrainedModel, save_model
 from tblib.panel import prediction_panel
+from tblib.pictures import picture_pixels
 from tblib.predict import (
     PredictionError,
     Predictor,
@@ -28,7 +34,7 @@ from tblib.predict import (
     sample_contents,
     sample_films,
 )
-from tblib.run import write_json
+from tblib.run import ROOT, write_json
 from tblib.what_if import EXAMPLES, NOTHING
 
 
@@ -93,7 +99,7 @@ def test_broken_files_get_a_sentence_and_the_others_an_answer(smoke, predictor, 
     assert table["problem"][1] == ""
     assert 0 <= table["probability"][1] <= 1
     assert "cannot be read" in table["problem"][2]
-    assert "is no file" in table["problem"][3]
+    assert "is a folder without a picture" in table["problem"][3]
     assert main(["predict", "--model", str(smoke.path("model.safetensors")), str(paths[0])]) == 1
     assert "not a picture" in capsys.readouterr().out
 
@@ -205,7 +211,7 @@ def test_a_map_is_shown_behind_both_gates_only(smoke, predictor, monkeypatch):
 
 @pytest.mark.parametrize(("name", "reason"), [
     ("none.png", "cannot be read"),
-    ("", "is no file"),
+    ("", "is a folder"),
     ("a\0b.png", "cannot be read"),
     ("large.png", "above the limit"),
 ])  # fmt: skip
@@ -285,3 +291,79 @@ def test_a_calibrated_probability_that_is_no_number_is_an_error():
     broken = Predictor(trained, {"0.5": 0.5}, Calibration(float("nan"), 1.0, ""))
     with pytest.raises(PredictionError, match="no finite probability"):
         broken.scores(np.zeros((1, 32, 32), np.uint8))
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch, capsys):
+    """Asks a small model in a folder of its own about films, by the command line: its return code, out and err."""
+    save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), SMALL, {"dropout": 0.1})
+    (tmp_path / "films").mkdir()
+    monkeypatch.chdir(tmp_path / "films")
+
+    def ask(*arguments: str) -> tuple[int, str, str]:
+        return main(["predict", "--model", "../m.safetensors", *arguments]), *capsys.readouterr()
+
+    return ask
+
+
+def test_folders_and_patterns_are_films_too(asked, tmp_path):
+    for name in ("a.png", "-x.png", "in/b.png", "in/deeper/c.jfif", "in/.hidden/d.png", "in/notes.txt"):
+        (tmp_path / "films" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "films" / name).write_bytes(png(grey_film(1)))
+    code, out, _ = asked("in", "*.png", "none*.png", "-x.png")
+    told = [line.split()[0] for line in out.splitlines()[1:-1] if line]
+    assert told == ["in/b.png", "in/deeper/c.jfif", "-x.png", "a.png", "none*.png", "-x.png"]
+    assert code == 1  # as nothing fits one of the patterns
+
+
+@pytest.mark.parametrize(("where", "sentence"), [
+    ("missing/out.csv", "cannot be written (No such file or directory); name a file in a folder that is there"),
+    ("there.csv", "there.csv is there already; name another file"),
+])  # fmt: skip
+def test_where_a_table_cannot_be_written_is_told_before_the_work(asked, where, sentence, monkeypatch, tmp_path):
+    (tmp_path / "films" / "there.csv").write_text("kept", encoding="utf-8")
+    (tmp_path / "films" / "a.png").write_bytes(png(grey_film(1)))
+    monkeypatch.setattr("tblib.predict.load_model", None)  # the work
+    code, out, err = asked("a.png", "--csv", where)
+    assert (code, out) == (1, "")
+    assert sentence in err
+    assert (tmp_path / "films" / "there.csv").read_text(encoding="utf-8") == "kept"
+
+
+def test_names_that_no_terminal_has_letters_for_are_told_and_written(tmp_path):
+    save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), SMALL, {"dropout": 0.1})
+    for name in (b"\xd1\xed.png", "снимок.png".encode(), b"=1.png", b"two\nlines.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(png(grey_film(1)))
+    command = [sys.executable, "-m", "tblib", "predict", "--model", "m.safetensors", ".", "--csv", "o.csv"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u0441\\u043d" in done.stdout
+    cells = set(pd.read_csv(tmp_path / "o.csv")["file"])
+    assert cells == {"\\udcd1\\udced.png", "снимок.png", "'=1.png", "two\\nlines.png"}
+
+
+def test_a_guessed_depth_is_warned_of_unasked(asked, tmp_path):
+    (tmp_path / "films" / "deep.png").write_bytes(png(grey_film(1).astype(np.uint16) * 16))
+    (tmp_path / "films" / "plain.png").write_bytes(png(grey_film(1)))
+    _, out, _ = asked("deep.png", "plain.png")
+    deep, plain = out.splitlines()[1:3]
+    assert "depth guessed" in deep
+    assert "depth guessed" not in plain
+
+
+def test_one_film_that_breaks_its_decoder_costs_no_other_its_answer(asked, tmp_path, monkeypatch):
+    from tblib import film
+
+    def breaks(content, most, least):
+        if content.startswith(b"bad"):
+            raise AttributeError("a fault of a decoder")
+        return picture_pixels(content, most, least)
+
+    monkeypatch.setattr(film, "picture_pixels", breaks)
+    (tmp_path / "films" / "a.png").write_bytes(b"bad")
+    (tmp_path / "films" / "b.png").write_bytes(png(grey_film(1)))
+    code, out, _ = asked("a.png", "b.png")
+    assert code == 1
+    assert "a.png is damaged and does not decode (a fault of a decoder); copy or download it again." in out
+    assert "Normal" in out or "Tuberculosis" in out
