@@ -2,8 +2,8 @@
 
 The modules are rooms that data walks through in one direction::
 
-    pickling_support · text → run · notebooks · depth → pictures → greys → dicom → film → database · box · metrics
-        → chest · edits → phantom · markers → artefacts → twins → catalogue → survey → readings → lungs → remedies
+    pickling_support · text → run · notebooks · codecs · depth → pictures → greys → dicom → film → database · box
+        → metrics → chest · edits → phantom · markers → artefacts → twins → catalogue → survey → readings → lungs → remedies
         → budgets → prepare → probes → verdicts → figures · exhibits → dataset → model → train → evaluate → suspects
         → trials → jobs → external · saliency → audit → cures → shortcuts → findings · evidence → what_if · cautions
         → predict → panel → parameters → report → workflow → page → serve

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tblib.codecs import register
 from tblib.depth import WHOLE, Depth, Scaled, Values, eight_bits
 from tblib.greys import DicomError, grey_levels
 from tblib.pictures import PictureError, need_small
@@ -191,6 +192,7 @@ def _judged(data: Dataset, most: int) -> str:
 def _need_decoder(data: Dataset) -> None:
     from pydicom.pixels import get_decoder
 
+    register()
     syntax = data.file_meta.TransferSyntaxUID
     try:
         decoder = get_decoder(syntax)

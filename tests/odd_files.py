@@ -12,11 +12,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 from dicom_files import dicom, palette_elements, repacked
 from PIL import Image
 from pydicom import uid
+from pydicom.encaps import encapsulate
 
 SAME, ANY = "same", "any"  # the plain film's probability; an answer. All else: what the sentence must hold
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -133,8 +135,10 @@ def medical(film: Image.Image) -> Iterator[Odd]:
     for name in ("MR_small_RLE", "SC_rgb_small_odd_jpeg", "JPEG2000", "examples_ybr_color"):
         yield f"{name}.dcm", (SHIPPED / f"{name}.dcm").read_bytes(), ANY
     packed = (SHIPPED / "MR_small_RLE.dcm").read_bytes()
-    for syntax in (uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.HTJ2KLossless):  # tblib installs no decoder of these
-        yield f"{syntax}.dcm", repacked(packed, syntax), "no decoder is installed"
+    for syntax in (uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.HTJ2KLossless):
+        yield f"{syntax}.dcm", repacked(packed, syntax), "does not decode"
+    lossless = encapsulate([imagecodecs.ljpeg_encode(grey, bitspersample=8)])
+    yield "lossless.dcm", dicom(grey, syntax=uid.JPEGLosslessSV1, PixelData=lossless), SAME
     yield "film.mpeg.dcm", repacked(packed, uid.MPEG2MPML), "is packed as MPEG2 Main Profile / Main Level"
     yield "deflated.dcm", (SHIPPED / "image_dfl.dcm").read_bytes(), ANY
     yield "plan.dcm", (SHIPPED / "rtplan.dcm").read_bytes(), "without a picture"

@@ -4,12 +4,15 @@ import io
 import warnings
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from conftest import grey_film
 from dicom_files import PATIENT, dicom, palette_elements, table
+from pydicom.encaps import encapsulate
 
+from tblib.codecs import CODECS
 from tblib.dicom import dicom_pixels, is_dicom
 from tblib.film import FilmError, open_film
 from tblib.greys import DicomError
@@ -299,6 +302,16 @@ def test_each_file_that_pydicom_ships_is_a_film_or_a_sentence(path):
 def test_lossless_compression_changes_nothing(packed):
     plain, other = (next(p for p in SHIPPED if p.stem == name).read_bytes() for name in ("MR_small", packed))
     np.testing.assert_array_equal(open_film(plain, "a").pixels, open_film(other, "b").pixels)
+
+
+@pytest.mark.parametrize("syntax", CODECS)
+def test_what_x_ray_machines_pack_films_with_is_unpacked(syntax):
+    stored = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
+    encode = getattr(imagecodecs, f"{CODECS[syntax].replace('jpegsof3', 'ljpeg')}_encode")
+    packed = encode(stored, **({"bitspersample": 12} if CODECS[syntax] in ("jpegsof3", "jpeg8") else {}))
+    content = dicom(stored, syntax=syntax, PixelData=encapsulate([packed]), **TWELVE)
+    grey = open_film(content, "a.dcm").grey.astype(int)
+    np.testing.assert_allclose(grey, stored * (255 / 4095), atol=1)
 
 
 def test_a_codec_that_is_not_installed_is_named(monkeypatch):
