@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab app browser test bench bench-long study-clean study-power lint lock clean
+.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-power lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ app: .venv/installed  ## the prediction panel alone, as a page; NAME=of the run 
 
 test: .venv/tested browser lint  ## every test; TBLIB_FILMS=folder with TB_database.zip adds those on real films
 	$(BIN)/python -m pytest
+
+test-lowest: .venv-lowest/tested browser  ## every test with the oldest versions that pyproject.toml allows; 6 GB more
+	.venv-lowest/bin/python -m pytest
 
 # The panel and the report are opened in a real browser where there is one; without it those tests say why they are skipped.
 browser:
@@ -63,8 +66,8 @@ lock: .venv/bin/python  ## renew constraints.txt from the newest versions that g
 	.venv-lock/bin/python -m pip freeze --exclude-editable --local | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
 	rm -rf .venv-lock
 
-clean:  ## remove .venv (data and reports stay)
-	rm -rf .venv
+clean:  ## remove .venv and .venv-lowest (data and reports stay)
+	rm -rf .venv .venv-lowest
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " \
@@ -77,4 +80,13 @@ clean:  ## remove .venv (data and reports stay)
 
 .venv/tested: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+# Made anew whenever a bound changes: what is already installed would do, too, if it is newer.
+.venv-lowest/tested: pyproject.toml
+	rm -rf .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	  --editable '.[test,kaggle,dask]'
 	@touch $@

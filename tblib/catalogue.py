@@ -31,6 +31,9 @@ from tblib.run import ROOT, Run, write_json, write_table
 from tblib.twins import twin_groups, twin_pairs
 
 KAGGLE_DATASET = "tawsifurrahman/tuberculosis-tb-chest-xray-dataset"
+KAGGLE_FOLDER = "TB_Chest_Radiography_Database"  # in it, with the films
+KAGGLE_INPUT = Path("/kaggle/input")  # where a notebook on Kaggle finds what was added to it
+KAGGLE_ABOVE = 3  # folders between that and a database, at most: datasets/<owner>/, and one of any other name
 THUMBNAIL = 64  # pixels a side at which twins are confirmed
 CHUNK = 32  # films a parallel task
 FEW = 20  # films of unknown depth below which each of them counts
@@ -125,10 +128,11 @@ class Catalogue:
 
 
 def find_data(data: str, films: int, seed: int, preset: str = "kaggle") -> Path:
-    """The zip or folder that `data` means: ``demo`` (made where needed), ``kaggle`` (downloaded) or a path.
+    """The zip or folder that `data` means: ``demo`` (made where needed), ``kaggle`` or a path.
 
     Args:
-        data: ``demo``, ``kaggle``, or a zip or folder (`data_path`).
+        data: ``demo``; ``kaggle``, taken from the inputs of a notebook on Kaggle, else downloaded; or a zip or folder
+            (`data_path`).
         films: number of films of the demo.
         seed: seed of the demo.
         preset: how often films of the demo carry what: a preset's name, or a CSV file (`tblib.phantom.read_preset`).
@@ -142,7 +146,7 @@ def find_data(data: str, films: int, seed: int, preset: str = "kaggle") -> Path:
         path = ROOT / "data" / demo_name(films, seed, table)
         return path if demo_is_current(path, films, seed, table) else write_demo(path, films, seed, table)
     if data == "kaggle":
-        return _download_kaggle()
+        return _mounted_kaggle() or _download_kaggle()
     return data_path(data)
 
 
@@ -280,10 +284,17 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["problem"] == ""].reset_index(drop=True).infer_objects()
 
 
+def _mounted_kaggle() -> Path | None:
+    """The database's folder or zip among the inputs of a notebook on Kaggle; None elsewhere, or if it is not added."""
+    names = [name + ending for name in (KAGGLE_DATASET.split("/")[1], KAGGLE_FOLDER) for ending in ("", ".zip")]
+    patterns = ("*/" * above + name for above in range(KAGGLE_ABOVE + 1) for name in names)
+    return next((path for pattern in patterns for path in sorted(KAGGLE_INPUT.glob(pattern))), None)
+
+
 def _download_kaggle() -> Path:
     by_hand = (
         "Get it by hand: download the zip from kaggle.com/datasets/" + KAGGLE_DATASET + ", put it into data/, "
-        "and run again with --data data/<file>.zip."
+        "and run again with --data data/<file>.zip. In a notebook on Kaggle, add it to the notebook's inputs instead."
     )
     try:
         import kagglehub

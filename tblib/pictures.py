@@ -308,8 +308,8 @@ def _own_depth(image: Image.Image, content: bytes) -> Depth | None:
     if image.format == "JPEG2000":  # Pillow spreads its values
         at = content.find(CODESTREAM)
         bits = (content[at + SIZE_BYTE] & 127) + 1 if at >= 0 else WHOLE
-    elif isinstance(image, PpmImageFile) and image.tile and isinstance(image.tile[0].args, tuple):
-        bits = bit_depth(int(image.tile[0].args[-1]))  # its white; Pillow spreads these, too
+    elif isinstance(image, PpmImageFile) and image.tile and isinstance(image.tile[0][3], tuple):
+        bits = bit_depth(int(image.tile[0][3][-1]))  # its white; Pillow spreads these, too
     return Depth(bits, WHOLE) if 8 <= bits < WHOLE else None
 
 

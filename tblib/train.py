@@ -221,7 +221,14 @@ def pick_precision(wanted: str, device: torch.device) -> str:
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
+    return "bf16" if device.type == "cpu" and cpu_computes_in_bf16() else "fp32"
+
+
+def cpu_computes_in_bf16() -> bool:
+    """Whether this machine's processor has arithmetic for bfloat16."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.cpu._is_avx512_bf16_supported()  # all that older PyTorch tells
 
 
 @contextmanager
@@ -233,7 +240,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """
     module = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
     current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-    with current, torch.random.fork_rng([device] if module else [], device_type=device.type if module else None):
+    places = {"devices": [device], "device_type": device.type} if module else {"devices": []}
+    with current, torch.random.fork_rng(**places):
         torch.default_generator.manual_seed(seed)
         if module:
             module.manual_seed(seed)
@@ -245,8 +253,12 @@ def full_precision() -> Iterator[None]:
     """Compute float32 in float32, not in TF32, as cuDNN does unless told otherwise; behind it all is as before.
 
     Else a card and a CPU would give the same film different scores. PyTorch's old switches (``allow_tf32``) cannot
-    be read in it: PyTorch raises where they and the new ones say different things.
+    be read in it where there are new ones: PyTorch raises where they say different things.
     """
+    if not hasattr(torch.backends.cudnn, "conv"):
+        with _full_precision_by_old_switches():
+            yield
+        return
     cudnn: Any = torch.backends.cudnn  # of which mypy does not know the switches
     onednn: Any = torch.backends.mkldnn
     switches: tuple[Any, ...] = (cudnn.conv, torch.backends.cuda.matmul, onednn.conv, onednn.matmul)
@@ -259,6 +271,19 @@ def full_precision() -> Iterator[None]:
     finally:
         for switch, was in turned:
             switch.fp32_precision = was
+
+
+@contextmanager
+def _full_precision_by_old_switches() -> Iterator[None]:
+    """`full_precision` for PyTorch before 2.9, which has no others."""
+    conv, matmul = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = conv
+        torch.set_float32_matmul_precision(matmul)
 
 
 def fit(run: Run, training: Training) -> pd.DataFrame:

@@ -374,9 +374,42 @@ def test_the_demo_says_that_it_is_synthetic(demo):
     assert build_catalogue(open_database(demo)).summary["synthetic"] is True
 
 
-def test_kaggle_without_its_package_or_without_network_says_what_to_do_by_hand(monkeypatch):
+@pytest.mark.parametrize(
+    ("mounted", "found"),
+    [
+        ("tuberculosis-tb-chest-xray-dataset/TB_Chest_Radiography_Database", "tuberculosis-tb-chest-xray-dataset"),
+        (
+            "datasets/someone/tuberculosis-tb-chest-xray-dataset/TB_Chest_Radiography_Database",
+            "datasets/someone/tuberculosis-tb-chest-xray-dataset",
+        ),
+        ("datasets/me/my-copy/TB_Chest_Radiography_Database", "datasets/me/my-copy/TB_Chest_Radiography_Database"),
+        ("films/TB_Chest_Radiography_Database", "films/TB_Chest_Radiography_Database"),
+    ],
+)
+def test_kaggle_is_taken_from_a_notebooks_inputs_on_kaggle(mounted, found, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_module, "KAGGLE_INPUT", tmp_path)
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(CatalogueError, match=r"pip install kagglehub.*by hand"):
+    (tmp_path / "a-competition" / "Normal").mkdir(parents=True)
+    for name, content in entries().items():
+        path = tmp_path / mounted / name.removeprefix("x/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    database = open_database(find_data("kaggle", 0, 0))
+    assert database.path == tmp_path / found
+    assert sorted(database.labels.values()) == ["Normal"] * 3 + ["Tuberculosis"] * 3
+
+
+def test_kaggle_is_taken_from_a_zip_among_the_inputs(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_module, "KAGGLE_INPUT", tmp_path)
+    (tmp_path / "mine").mkdir()
+    path = write_zip(tmp_path / "mine" / "TB_Chest_Radiography_Database.zip", entries())
+    assert find_data("kaggle", 0, 0) == path
+
+
+def test_kaggle_without_its_package_or_without_network_says_what_to_do_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue_module, "KAGGLE_INPUT", tmp_path / "nowhere")
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(CatalogueError, match=r"pip install kagglehub.*by hand.*notebook's inputs"):
         find_data("kaggle", 0, 0)
 
     class Hub:

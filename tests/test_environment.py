@@ -36,6 +36,11 @@ def test_every_dependency_is_locked_to_a_version_that_pyproject_allows():
         assert locked[normal(requirement.name)] in requirement.specifier, text
 
 
+def test_every_dependency_says_which_version_is_the_oldest():
+    for text in PROJECT["dependencies"] + EXTRAS:
+        assert [one.operator for one in Requirement(text).specifier] == [">="], text
+
+
 def test_constraints_are_names_and_versions_only():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", line) for line in lines)
@@ -64,3 +69,11 @@ def test_the_packages_that_were_asked_for_are_there():
     asked |= {"ipywidgets", "papermill"}
     assert asked <= {Requirement(text).name for text in PROJECT["dependencies"]}
     assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(">=3.11")
+
+
+def test_pages_and_makefile_name_the_oldest_python_and_pytorch_that_pyproject_allows():
+    python = PROJECT["requires-python"].removeprefix(">=")
+    torch = next(text for text in PROJECT["dependencies"] if text.startswith("torch>=")).removeprefix("torch>=")
+    assert f"Python {python} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"Python {python} or newer" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"PyTorch ({torch} or newer)" in (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")

@@ -82,5 +82,8 @@ def test_fields_have_the_films_shape(shape):
 def test_teaching_leaves_every_card_alone(monkeypatch):
     refuse_cards(monkeypatch)
     # PyTorch's own look, before each step, at whether a card records a graph; nothing of ours.
-    monkeypatch.setattr(torch.optim.Adam, "_accelerator_graph_capture_health_check", lambda self: None)
+    name = "_accelerator_graph_capture_health_check"
+    if not hasattr(torch.optim.Adam, name):
+        name = "_cuda_graph_capture_health_check"  # older PyTorch
+    monkeypatch.setattr(torch.optim.Adam, name, lambda self: None)
     lungs.teach(phantoms=2, steps=2)

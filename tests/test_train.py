@@ -351,14 +351,16 @@ def test_seeding_draws_the_numbers_that_the_seed_gives_and_puts_the_cpu_back():
     assert torch.equal(torch.rand(3), other)
 
 
-SWITCHES = {
-    "conv": torch.backends.cudnn.conv, "matmul": torch.backends.cuda.matmul,
-    "onednn conv": torch.backends.mkldnn.conv, "onednn matmul": torch.backends.mkldnn.matmul,
-}  # fmt: skip
-
-
 def switches() -> dict[str, str]:
-    return {name: switch.fp32_precision for name, switch in SWITCHES.items()}
+    """How float32 is computed: ``ieee``, ``none`` (which means the same here), or less exactly."""
+    backends = torch.backends
+    if not hasattr(backends.cudnn, "conv"):  # PyTorch before 2.9
+        matmul = torch.get_float32_matmul_precision()
+        conv = "tf32" if backends.cudnn.allow_tf32 else "ieee"
+        return {"conv": conv, "matmul": "ieee" if matmul == "highest" else matmul}
+    places = {"conv": backends.cudnn.conv, "matmul": backends.cuda.matmul}
+    places |= {"onednn conv": backends.mkldnn.conv, "onednn matmul": backends.mkldnn.matmul}
+    return {name: place.fp32_precision for name, place in places.items()}
 
 
 class Recording(CNN):

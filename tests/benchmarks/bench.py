@@ -21,7 +21,7 @@ from tblib.predict import open_predictor
 from tblib.prepare import prepare
 from tblib.report import build_report
 from tblib.run import ROOT, Run, open_run, write_json, write_table
-from tblib.train import Training, films_of, fit, infer, load_part
+from tblib.train import Training, cpu_computes_in_bf16, films_of, fit, infer, load_part
 from tests.benchmarks import films, plain
 
 CARD_FILMS, CARD_EPOCHS = 3_360, 20  # 80 % of the whole database, and the reference's epochs
@@ -128,7 +128,7 @@ def test_training_plain(benchmark, unpacked):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_ours(benchmark, small, precision):
-    if precision == "bf16" and not torch.cpu.get_capabilities().get("avx512_bf16", False):
+    if precision == "bf16" and not cpu_computes_in_bf16():
         pytest.skip("this processor does not compute in bf16")
     training = replace(ONE_EPOCH, precision=precision)
     timed(benchmark, "training", TRAIN + VAL / 3, 3, lambda: fit(small, training))
