@@ -267,9 +267,11 @@ def need_same_films(run: Run) -> None:
 
     Raises:
         CatalogueError: the catalogue was made anew, of other films.
+        DamagedError: a file of the run is damaged.
     """
     prepared, catalogued = run.facts("preparation.json"), run.facts("catalogue.json")
-    if prepared.get("database", catalogued["digest"]) != catalogued["digest"]:
+    files, same = usable(run.table("catalogue.csv"))["file"], run.table("split.csv")["file"]
+    if prepared.get("database", catalogued["digest"]) != catalogued["digest"] or files.tolist() != same.tolist():
         raise CatalogueError(
             f"The films of the run {run.name} were catalogued anew ({catalogued['database']}) after they had been "
             f"prepared, and are others. Prepare them again: {run.command('--from', 'preparation')}"

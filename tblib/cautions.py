@@ -85,7 +85,7 @@ def open_background(run: Run) -> Background:
     """
     need_same_films(run)
     preparation, split = run.facts("preparation.json"), run.table("split.csv")
-    images = np.load(run.need("images.npy"), mmap_mode="r")
+    images = run.images()
     test = run.table("predictions.csv").query("part == 'test'")
     classes = preparation["negative"], preparation["positive"]
     carried = prevalence(run.table("catalogue.csv"), classes)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tblib.budgets import BLIND
-from tblib.findings import estimate, literal, odds_text, percent
+from tblib.findings import estimate, odds_text, percent
 from tblib.metrics import Estimate
 from tblib.verdicts import AVAILABLE, DECISIVE, MEANING, NOT_SHOWN, THRESHOLDS, UNDECIDED, USED, Effect
 
@@ -191,7 +191,7 @@ def abroad(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, s
     for one in found["sets"]:
         point = next(point for name, point in one["points"].items() if name != "0.5")
         told.append(
-            f"On {one['n']} films of {literal(one['set'])} the AUROC is {estimate(one['auroc'])} against "
+            f"On {one['n']} films of “{one['set']}” the AUROC is {estimate(one['auroc'])} against "
             f"{estimate(metrics['auroc'])} inside{', inverted' if one['inverted'] else ''}; at the threshold that "
             f"finds 90 % of {classes[1]} here, sensitivity is {estimate(point['sensitivity'], True)} and specificity "
             f"{estimate(point['specificity'], True)} there. Twins of training films left out: {one['twins_left_out']}."
@@ -239,7 +239,7 @@ def remedies(cured: list[dict[str, Any]]) -> str:
     first, best = cured[0], max(cured, key=lambda row: row["external"][0]["mean"])
     there, before = best["external"][0], first["external"][0]
     return (
-        f"On {literal(there['set'])} the AUROC over {best['seeds']} seed(s) is {_mean_sd(before)} "
+        f"On “{there['set']}” the AUROC over {best['seeds']} seed(s) is {_mean_sd(before)} "
         f"({before['low']:.3f} to {before['high']:.3f} over films) with {first['remedy']}, and highest with "
         f"{best['remedy']}: {_mean_sd(there)} ({there['low']:.3f} to {there['high']:.3f}); inside it is "
         f"{_mean_sd(first['internal'])} and {_mean_sd(best['internal'])}. The highest of {len(cured)} was chosen on "

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tblib.edits import Mask
-from tblib.figures import BLUE, GREY, VERMILION, draw_film, nothing, overlay, panels, short, tiles
+from tblib.figures import BLUE, GREY, VERMILION, draw_film, entry, nothing, overlay, panels, short, tiles
 from tblib.film import Pixels
 from tblib.metrics import Floats
 from tblib.probes import RULE
@@ -208,7 +208,7 @@ def abroad(found: dict[str, Any], classes: tuple[str, str]) -> Figure:
         for label, colour in (("0", BLUE), ("1", VERMILION)):
             share = np.array(counts[label]) / max(sum(counts[label]), 1)
             edges = np.linspace(0, 1, len(share) + 1)
-            ax.stairs(share, edges, color=colour, fill=True, alpha=0.45, label=classes[int(label)])
+            ax.stairs(share, edges, color=colour, fill=True, alpha=0.45, label=entry(classes[int(label)]))
         title = name if one is None else f"{name}: AUROC {one['auroc']['value']:.3f}"
         ax.set(title=title, xlabel="score", ylabel="share of the class's films" if ax is axes[0] else "")
     axes[0].legend(frameon=False, fontsize=8)

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from scipy.special import logit
 
@@ -56,9 +58,19 @@ def picture(figure: Figure, synthetic: bool) -> tuple[bytes, str]:
     if synthetic:
         figure.text(1, 0, "SYNTHETIC", ha="right", va="top", color=VERMILION, fontsize=9, fontweight="bold")
         alt = f"SYNTHETIC films. {alt}"
+    _show_signs_as_they_are(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
     return buffer.getvalue(), alt
+
+
+def _show_signs_as_they_are(figure: Figure) -> None:
+    """Let no dollar in a name start a formula; only the powers of ten along a log scale are some."""
+    axes: list[Axis] = figure.findobj(Axis)
+    ticks = [(axis.get_scale() == "log", axis.get_ticklabels(which="both")) for axis in axes]
+    powers = {text for logarithmic, texts in ticks if logarithmic for text in texts}
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in powers)
 
 
 def class_balance(counts: dict[str, int]) -> Figure:
@@ -141,10 +153,10 @@ def tint_map(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     line = figure.add_subplot(1, 2, 2)
     for name, colour in zip(classes, (BLUE, VERMILION), strict=True):
         films = table[(table["label"] == name) & (table["tint_strength"] > 0)]
-        wheel.scatter(np.deg2rad(films["hue"]), films["chroma"], s=9, color=colour, alpha=0.5, label=name)
+        wheel.scatter(np.deg2rad(films["hue"]), films["chroma"], s=9, color=colour, alpha=0.5, label=entry(name))
         strength = table.loc[(table["label"] == name) & ~table["one_channel"].astype(bool), "tint_strength"]
         if len(strength):
-            sns.ecdfplot(x=strength, ax=line, color=colour, label=f"{name} ({len(strength)} files)")
+            sns.ecdfplot(x=strength, ax=line, color=colour, label=entry(f"{name} ({len(strength)} files)"))
     wheel.set_title("hue (angle) and chroma (radius)", fontsize=9)
     wheel.set_xticks(np.deg2rad([0, 60, 120, 180, 240, 300]), ["red", "yellow", "green", "cyan", "blue", "magenta"])
     wheel.tick_params(labelsize=8)
@@ -165,7 +177,7 @@ def prevalences(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     figure, (left, right) = panels(f"Prevalence of artefacts. {told}.", 2, (8.6, 3.2), sharey=True, width_ratios=(3, 2))
     for offset, name, colour in ((-0.12, classes[0], BLUE), (0.12, classes[1], VERMILION)):
         rows = table[table["label"] == name]
-        _whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, name)
+        _whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, entry(name))
     left.set(xlabel="share of the class's films", xlim=(-0.02, 1.02), yticks=range(len(cues)), yticklabels=cues)
     left.invert_yaxis()
     left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
@@ -188,7 +200,7 @@ def marker_styles(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     figure, (ax,) = panels(
         f"Kinds of markers found, share of each class's films. {told}.", 1, (6.4, 0.9 + 0.3 * len(shares))
     )
-    shares.plot.barh(ax=ax, color=[BLUE, VERMILION], width=0.75)
+    shares.rename(columns=entry).plot.barh(ax=ax, color=[BLUE, VERMILION], width=0.75)
     ax.set(xlabel="share of the class's films", ylabel="")
     ax.invert_yaxis()
     ax.legend(frameon=False)
@@ -253,7 +265,7 @@ def portraits(by_database: dict[str, dict[str, Portrait]]) -> Figure:
     for ax, colour, (name, label, one) in zip(means, sns.color_palette("colorblind", count), drawn, strict=True):
         draw_film(ax, one.mean_film, f"{name}\n{label}")
         _band(histogram, np.arange(one.histogram.shape[1]) * 256 / one.histogram.shape[1], 100 * one.histogram, colour)
-        _band(spectrum, np.arange(1, one.spectrum.shape[1] + 1), one.spectrum, colour, f"{name}, {label}")
+        _band(spectrum, np.arange(1, one.spectrum.shape[1] + 1), one.spectrum, colour, entry(f"{name}, {label}"))
     highest = 100 * max(one.histogram[0, 1:-1].max() for classes in by_database.values() for one in classes.values())
     histogram.set(xlabel="grey level", ylabel="% of pixels", xlim=(0, 255), ylim=(0, 1.6 * highest))
     spectrum.set(xlabel="cycles a film", ylabel="log10 power", xscale="log")
@@ -283,7 +295,14 @@ def grey_levels(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
         for name, colour in zip(classes, (BLUE, VERMILION), strict=True):
             values = table.loc[table["label"] == name, column]
             sns.histplot(
-                x=values, ax=ax, color=colour, label=name, stat="probability", bins=24, element="step", alpha=0.35
+                x=values,
+                ax=ax,
+                color=colour,
+                label=entry(name),
+                stat="probability",
+                bins=24,
+                element="step",
+                alpha=0.35,
             )
         ax.set(xlabel=text, ylabel="share of films" if ax is axes[0] else "")
     axes[0].legend(frameon=False, fontsize=8)
@@ -319,7 +338,7 @@ def split_parts(split: pd.DataFrame) -> Figure:
     counts = pd.crosstab(split["part"], split["label"]).loc[["train", "val", "test"]]
     told = "; ".join(f"{part}: " + ", ".join(f"{n} {v}" for n, v in row.items()) for part, row in counts.iterrows())
     figure, (ax,) = panels(f"Films a part. {told}.", 1, (6.4, 2.0))
-    counts.plot.barh(stacked=True, ax=ax, color=[BLUE, VERMILION], width=0.6)
+    counts.rename(columns=entry).plot.barh(stacked=True, ax=ax, color=[BLUE, VERMILION], width=0.6)
     for container in ax.containers:
         ax.bar_label(container, label_type="center", color="white", fontsize=8)
     ax.invert_yaxis()
@@ -423,7 +442,11 @@ def reliability(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
     for target, colour in ((0, BLUE), (1, VERMILION)):
         label = test.loc[test["target"] == target, "label"]
         axes[2].hist(
-            test.loc[test["target"] == target, "probability"], edges, color=colour, alpha=0.6, label=label.iloc[0]
+            test.loc[test["target"] == target, "probability"],
+            edges,
+            color=colour,
+            alpha=0.6,
+            label=entry(label.iloc[0]),
         )
     axes[2].set(title="scores", xlabel="probability", ylabel="films", yscale="log")
     axes[2].legend(frameon=False, fontsize=8)
@@ -541,7 +564,7 @@ def _draw_place(ax: Axes, place: Place) -> None:
     bins = np.linspace(*place.axis, 25)
     for (name, logits), colour in zip(place.by_class.items(), (BLUE, VERMILION), strict=False):
         counts = np.histogram(logits, bins)[0]
-        ax.stairs(100 * counts / max(len(logits), 1), bins, fill=True, color=colour, alpha=0.6, label=name)
+        ax.stairs(100 * counts / max(len(logits), 1), bins, fill=True, color=colour, alpha=0.6, label=entry(name))
     ax.axvline(place.threshold_logit, color="black", linestyle=":", label="threshold")
     ax.axvline(bins[0] + place.share(place.logit) * np.ptp(bins), color="black", linewidth=2, label="this film")
     inside = [tick for tick in TICKS if bins[0] <= logit(tick) <= bins[-1]]
@@ -622,6 +645,11 @@ def _whiskers(
     ax.plot(value, place, "o", color=colour, markersize=5, label=label)
 
 
+def entry(name: str) -> str:
+    """A name in a legend, from which matplotlib would leave out one that begins with an underscore."""
+    return f"\u200a{name}" if name.startswith("_") else name
+
+
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
@@ -631,6 +659,6 @@ def _name(item: Shown) -> str:
 
 
 def short(file: str) -> str:
-    """The file's own name without folders and ending, cut where it is long; no dollar starts a formula."""
+    """The file's own name without folders and ending, cut where it is long."""
     stem = file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return (stem if len(stem) <= 18 else f"{stem[:17]}…").replace("$", r"\$")
+    return stem if len(stem) <= 18 else f"{stem[:17]}…"

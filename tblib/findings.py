@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from markupsafe import escape
 
 from tblib.metrics import Estimate
 from tblib.probes import FILE_FACTS, RULE
@@ -23,15 +24,12 @@ LABELS = {  # of figures in tables
 
 
 def say(*sentences: str) -> None:
-    """Show sentences as one paragraph of a notebook."""
-    from IPython.display import Markdown, display
+    """Show sentences as one paragraph of a notebook, each sign as it is: a name in them is no markup and no formula."""
+    from IPython.display import display
 
-    display(Markdown("**Finding.** " + " ".join(sentence for sentence in sentences if sentence)))
-
-
-def literal(name: str) -> str:
-    """A file name as Markdown that shows it as it is, whatever signs are in it."""
-    return "`" + name.replace("`", "'").replace("\n", " ") + "`"
+    told = " ".join(sentence for sentence in sentences if sentence)
+    html = f'<p class="tex2jax_ignore mathjax_ignore"><strong>Finding.</strong> {escape(told)}</p>'
+    display({"text/plain": f"Finding. {told}", "text/html": html}, raw=True)
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -70,12 +68,9 @@ def left_out(summary: dict[str, Any]) -> str:
     gone = summary["left_out"]
     told = "Every image file decodes."
     if gone:
-        told = (
-            f"{len(gone)} image file(s) were left out; the first is {literal(gone[0]['file'])}: "
-            f"{literal(gone[0]['problem'])}."
-        )
+        told = f"{len(gone)} image file(s) were left out; the first is “{gone[0]['file']}”: “{gone[0]['problem']}”"
     kinds = [f"{count:,} ({why})" for why, count in summary.get("passed_over", {}).items()]
-    return told + (f" Files passed over as no films (`passed_over.csv`): {', '.join(kinds)}." if kinds else "")
+    return told + (f" Files passed over as no films (passed_over.csv): {', '.join(kinds)}." if kinds else "")
 
 
 def modes(table: pd.DataFrame, classes: tuple[str, str]) -> str:
@@ -357,10 +352,9 @@ def what_if(effects: pd.DataFrame) -> str:
         return "There was no sample film to change."
     beyond = effects["moved"] - effects["placebo_moved"]
     most = effects.loc[beyond.abs().idxmax()]
-    name, change = literal(most["film"]), most["change"]
     return (
-        f"Of {len(effects)} changes to {name}, “{change}” moves the logit most beyond its placebo: by "
-        f"{most['moved']:+.2f}, its placebo by {most['placebo_moved']:+.2f}. The probability goes from "
+        f"Of {len(effects)} changes to “{most['film']}”, “{most['change']}” moves the logit most beyond its placebo: "
+        f"by {most['moved']:+.2f}, its placebo by {most['placebo_moved']:+.2f}. The probability goes from "
         f"{percent(most['as_is'])} to {percent(most['changed'])}, with the placebo to {percent(most['placebo'])}."
     )
 

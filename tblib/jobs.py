@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tblib import TblibError
 from tblib.run import code_digest, write_json
+from tblib.schemas import SchemaError, parsed
 
 CODE = ("box", "dataset", "edits", "metrics", "model", "prepare", "remedies", "train", "trials", "verdicts")  # a job's
 WAIT = 10  # seconds for a scheduler to answer
@@ -42,7 +43,7 @@ class Job:
 
 
 def run_jobs(jobs: list[Job], folder: Path, scheduler: str = "", what: str = "jobs") -> list[dict[str, Any]]:
-    """The results of all jobs, in their order; those found in `folder` are read, the others run and kept there.
+    """The results of all jobs, in their order; those found whole in `folder` are read, the others run and kept there.
 
     Args:
         jobs: in any number.
@@ -56,13 +57,29 @@ def run_jobs(jobs: list[Job], folder: Path, scheduler: str = "", what: str = "jo
     folder.mkdir(parents=True, exist_ok=True)
     digests: dict[int, str] = {}
     files = [folder / f"{_key(job, digests)}.json" for job in jobs]
-    waiting = [place for place, file in enumerate(files) if not file.is_file()]
+    found = [_kept(file) for file in files]
+    waiting = [place for place, result in enumerate(found) if result is None]
     with _workers(scheduler) if waiting else _nowhere():
         calls = (delayed(_numbered)(place, jobs[place]) for place in waiting)
         done = Parallel(n_jobs=-1, return_as="generator_unordered")(calls) if waiting else iter(())
         for place, result in tqdm(done, total=len(waiting), desc=what, unit="job", disable=not waiting):
-            write_json(files[place], result)
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+            found[place] = result = json.loads(json.dumps(result))  # as it will be read
+            write_json(files[place], {"result": result, "sha256": _digest(result)})
+    return [result for result in found if result is not None]
+
+
+def _kept(file: Path) -> dict[str, Any] | None:
+    """The result that is kept in a file; None where it is not there, or damaged: then it is made again."""
+    try:
+        kept = parsed(file.read_bytes())
+        result: dict[str, Any] = kept["result"]
+        return result if kept["sha256"] == _digest(result) else None
+    except (OSError, SchemaError, KeyError, TypeError):
+        return None
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(result).encode()).hexdigest()
 
 
 def _numbered(place: int, job: Job) -> tuple[int, dict[str, Any]]:

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from filelock import FileLock
 from joblib import Parallel, delayed
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -27,7 +26,8 @@ from tblib.catalogue import Database
 from tblib.edits import Mask
 from tblib.film import Pixels, resized
 from tblib.metrics import Floats
-from tblib.run import ROOT, code_digest, file_digest, replacing
+from tblib.run import ROOT, code_digest, file_digest
+from tblib.weights import WeightsError, read_weights, write_weights
 
 SIDE = 64  # px: a lung is some 25 of them wide
 WIDTH = 8  # channels of the first level
@@ -107,11 +107,14 @@ def lung_network() -> LungNetwork:
     """The network, ready for use: read from ``data/``, or taught there first (half a minute, once)."""
     path = ROOT / "data" / f"lungs-{_digest()[:8]}.safetensors"
     with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
+        try:
+            return network_of(read_weights(path)[0])
+        except (WeightsError, RuntimeError) as error:  # it is not there yet, or was damaged
+            if path.exists():
+                print(f"The lung network is taught anew. {error}")
             taught = teach()
-            with replacing(path) as part:
-                save_file(taught, part)
-    return network_of(load_file(path))
+            write_weights(path, taught)
+    return network_of(taught)
 
 
 def network_of(weights: dict[str, Tensor]) -> LungNetwork:
@@ -127,8 +130,7 @@ def network_of(weights: dict[str, Tensor]) -> LungNetwork:
 
 def save_network(path: Path) -> str:
     """Write this machine's network to `path` as safetensors, whole or not at all; SHA-256 of the file."""
-    with replacing(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in lung_network().state_dict().items()}, part)
+    write_weights(path, lung_network().state_dict())
     return file_digest(path)
 
 

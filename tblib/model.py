@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils import fuse_conv_bn_eval
@@ -20,11 +18,13 @@ from tblib import TblibError, __version__
 from tblib.lungs import LungNetwork, network_of
 from tblib.prepare import Normalisation
 from tblib.remedies import needs_lungs
-from tblib.run import Run, replacing
+from tblib.run import Run
+from tblib.weights import WeightsError, read_weights, write_weights
 
 CHANNELS = (1, 2, 4, 8)  # of the four blocks, times the width; each halves the side
 HIDDEN = (256, 128, 32)  # of the fully connected layers before the last; narrow ones may die while they learn
 LUNGS = "lungs."  # before the names of the lung network's tensors
+MOST_THREADS = 1024  # that a model may ask for
 MAGIC = "tblib CNN"  # says whose file it is
 AGAIN = "Train again (python -m tblib run --from training, with the run's --name), or give another model."
 
@@ -124,8 +124,7 @@ def save_model(
         "training": json.dumps(training, ensure_ascii=False),
     }
     tensors = weights | {f"{LUNGS}{name}": tensor for name, tensor in (lungs or {}).items()}
-    with replacing(path) as part:
-        part.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+    write_weights(path, tensors, metadata)
 
 
 def load_model(path: Path) -> TrainedModel:
@@ -134,17 +133,16 @@ def load_model(path: Path) -> TrainedModel:
     Raises:
         ModelError: there is no such file, it is no safetensors file, or one of another program or network; or what it
             holds gives no score: weights that are no finite numbers, a mean, size or class name that is none.
+        DamagedError: it is not the model that its run has left there.
     """
+    run = Run(path.absolute().parent)
     if not path.is_file():
-        run = Run(path.absolute().parent)
         how = run.command("--only", "training") if run.path("run.json").is_file() else "python -m tblib run"
         raise ModelError(f"There is no model file {path}. Train one first: {how}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open has no items)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is no safetensors file, or a damaged one ({error}).") from error
+        weights, metadata = read_weights(path)
+    except WeightsError as error:
+        raise ModelError(f"{error} {AGAIN}") from error
     if metadata.get("program") != MAGIC:
         raise ModelError(f"{path} was not written by tblib; its weights fit no network here. Give a model.safetensors.")
     preparation, training = (_facts(path, metadata, name) for name in ("preparation", "training"))
@@ -156,23 +154,44 @@ def load_model(path: Path) -> TrainedModel:
             f"was written by an earlier version); its answers here would be of other films. {AGAIN}"
         )
     try:
-        cnn = CNN(preparation["size"], training["dropout"], training.get("width", 32))
-        cnn.load_state_dict(weights)
+        cnn = _network(preparation["size"], training["dropout"], training.get("width", 32), weights)
         lungs = network_of(found_by) if found_by else None
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # what torch raises of sizes that no memory holds, too
         raise ModelError(
-            f"{path} holds another network than this version of tblib builds; train again. ({error})"
+            f"{path} holds another network than this version of tblib builds ({error}). {AGAIN}"
         ) from error
     if not (
         is_finite(cnn) and is_finite(folded(cnn)) and (lungs is None or is_finite(lungs))
     ):  # a variance below 0 shows only where it is folded in
         raise ModelError(f"{path} holds weights that are no finite numbers, and would call every film alike. {AGAIN}")
+    run.check_as_left(path.name)
     return TrainedModel(cnn, preparation, training, lungs)
 
 
+def _network(size: int, dropout: float, width: int, weights: dict[str, Tensor]) -> CNN:
+    """The network of this size and width, made of `weights` themselves: a file that only claims a size takes no memory.
+
+    Raises:
+        RuntimeError, TypeError, ValueError: they are those of another network.
+    """
+    with torch.device("meta"):
+        cnn = CNN(size, dropout, width)
+    wanted = {name: tensor.dtype for name, tensor in cnn.state_dict().items()}
+    other = next((name for name, tensor in weights.items() if tensor.dtype != wanted.get(name, tensor.dtype)), None)
+    if other:
+        raise TypeError(f"{other} is of {weights[other].dtype}, not {wanted[other]}")
+    cnn.load_state_dict(weights, assign=True)
+    return cnn
+
+
 def is_number(value: object) -> bool:
-    """Whether it is a finite number, as JSON's NaN and Infinity are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number, as JSON's NaN and Infinity are not, nor whole numbers that no float holds."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def is_finite(cnn: nn.Module) -> bool:
@@ -185,7 +204,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    """Whether it is a text that can be shown: JSON may hold halves of signs that no file and no terminal takes."""
+    return isinstance(value, str) and bool(value.strip()) and value == value.encode(errors="ignore").decode()
 
 
 WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # of the metadata -> key -> (test, what it must be)
@@ -195,15 +215,17 @@ WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # of the me
         "sd": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
         "negative": (_is_name, "the name of a class"),
         "positive": (_is_name, "the name of a class"),
+        "bits": (lambda value: _is_count(value) and value <= 32, "a number of bits"),
+        "remedy": (lambda value: isinstance(value, str), "names of remedies"),
     },
     "training": {
         "dropout": (lambda value: is_number(value) and 0 <= value < 1, "a number of 0 or more, below 1"),
         "width": (_is_count, "a whole number above 0"),
-        "threads": (_is_count, "a whole number above 0"),
+        "threads": (lambda value: _is_count(value) and value <= MOST_THREADS, f"a whole number, 1 to {MOST_THREADS}"),
         "pos_weight": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
     },
 }
-OPTIONAL = ("width", "threads", "pos_weight")  # for an answer; the last two are needed for an evaluation
+OPTIONAL = ("bits", "remedy", "width", "threads", "pos_weight")  # for an answer; an evaluation needs the last two
 
 
 def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
@@ -214,7 +236,7 @@ def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
     """
     try:
         facts: Any = json.loads(metadata.get(name, ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
         raise ModelError(f"{path} does not tell of its {name}; it is damaged. {AGAIN}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from tblib.run import STEPS, Run, Step, StepError, open_run, run_folder, write_json
@@ -38,6 +39,7 @@ def begin(step: str, cell: dict[str, Any]) -> Run:
         RunError: the run folder cannot be used.
         StepError: the run is complete, or another process works on it.
     """
+    pd.options.display.html.use_mathjax = False  # a dollar in a name starts no formula in a table
     if os.environ.get(BY_WORKFLOW):
         return open_run(cell["run"])
     return _begin_by_hand(next(one for one in STEPS if one.name == step), cell)

@@ -8,7 +8,7 @@ from functools import cached_property
 from glob import glob
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from tblib.database import MAX_FILE_BYTES, files_of
 from tblib.evaluate import Calibration
 from tblib.film import Film, FilmError, Pixels, open_film
 from tblib.metrics import Floats
-from tblib.model import TrainedModel, is_number, load_model
+from tblib.model import TrainedModel, load_model
 from tblib.remedies import seen as as_seen
 from tblib.run import Run
 from tblib.saliency import gate, maps
@@ -231,45 +231,16 @@ def open_predictor(model: Path) -> Predictor:
 
     Raises:
         ModelError: the model file cannot be used.
-        PredictionError: ``metrics.json`` cannot be, as where a threshold or the calibration is no finite number.
+        DamagedError: ``metrics.json`` or the model is not what the run left there.
     """
     trained = load_model(model)
     run = Run(model.absolute().parent)
     if not run.path("metrics.json").is_file():
         return Predictor(trained, {"0.5": 0.5}, None)
-    thresholds, calibration = _operating(run)
+    metrics = run.facts("metrics.json")
+    calibration = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
     whole = all(run.path(file).is_file() for file in READS)
-    return Predictor(trained, thresholds, calibration, run if whole else None)
-
-
-def _operating(run: Run) -> tuple[dict[str, float], Calibration]:
-    """Thresholds and calibration of the run's ``metrics.json``.
-
-    Raises:
-        PredictionError: they are not there, or are numbers that nothing can be judged by.
-    """
-    try:
-        metrics: dict[str, Any] = run.facts("metrics.json")
-        thresholds, scaling = metrics["thresholds"], metrics["calibration"]
-        found = Calibration(scaling["shift"], scaling["temperature"], scaling["note"])
-        wrong = [
-            f"the threshold {name} is {value!r}, not a number within 0 … 1"
-            for name, value in thresholds.items()
-            if not (is_number(value) and 0 <= value <= 1)
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PredictionError(_evaluate_again(run, f"it is damaged ({type(error).__name__}: {error})")) from error
-    if not is_number(found.shift):
-        wrong.append(f"the calibration's shift is {found.shift!r}, not a finite number")
-    if not (is_number(found.temperature) and found.temperature > 0):
-        wrong.append(f"the calibration's temperature is {found.temperature!r}, not a finite number above 0")
-    if wrong:
-        raise PredictionError(_evaluate_again(run, "; ".join(wrong)))
-    return thresholds, found
-
-
-def _evaluate_again(run: Run, why: str) -> str:
-    return f"{run.path('metrics.json')} cannot be used: {why}. Evaluate again: {run.command('--only', 'evaluation')}"
+    return Predictor(trained, metrics["thresholds"], calibration, run if whole else None)
 
 
 def need_new_file(path: Path) -> None:

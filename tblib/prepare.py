@@ -189,5 +189,4 @@ def _lungs_of(run: Run, remedy: str) -> dict[str, str]:
 
 def load_images(run: Run) -> Pixels:
     """The run's images, uint8 (N, size, size), mapped from disk rather than read, and safe from writes."""
-    images: Pixels = np.load(run.need("images.npy"), mmap_mode="r")
-    return images
+    return run.images()

@@ -13,7 +13,7 @@ from jinja2 import DictLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
-from tblib import RESEARCH_USE, evidence
+from tblib import RESEARCH_USE, TblibError, evidence
 from tblib.findings import headline, key_figures
 from tblib.parameters import NO_PATHS
 from tblib.run import STEPS, Run, replacing
@@ -23,6 +23,10 @@ FOLDED = """{%- extends 'basic/index.html.j2' -%}
 {% block input_group %}<details><summary>Code</summary>{{ super() }}</details>{% endblock %}
 {% block in_prompt %}{% endblock %}{% block empty_in_prompt %}{% endblock %}
 {% block output_area_prompt %}{% endblock %}"""
+
+
+class ReportError(TblibError):
+    """A run that no report can be made of."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ def build_report(run: Run, record: dict[str, Any]) -> Path:
     Args:
         run: with all steps done.
         record: the content of ``run.json``.
+
+    Raises:
+        ReportError: an executed notebook is missing or damaged.
+        DamagedError: a file of the run is.
     """
     summary = run.facts("catalogue.json")
     results = summary, run.facts("metrics.json"), run.facts("shortcuts.json")
@@ -90,9 +98,23 @@ def chapter(notebook: Path, anchor: str) -> Chapter:
     return Chapter(anchor, title, sections, Markup(str(soup)))
 
 
+def executed(path: Path) -> nbformat.NotebookNode:
+    """An executed notebook.
+
+    Raises:
+        ReportError: it is not there, or no whole notebook any more.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat raises whatever it stumbles over in what is no notebook
+        raise ReportError(f"The executed notebook {path} is missing or damaged ({type(error).__name__}).") from error
+    return notebook
+
+
 def _readable(path: Path) -> nbformat.NotebookNode:
     """The notebook without what a reader of a page has no use for: set parameters, progress bars, live widgets."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = executed(path)
     notebook.metadata.pop("widgets", None)
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:

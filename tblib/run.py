@@ -10,14 +10,17 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from tblib import TblibError
+from tblib.schemas import SchemaError, check_facts, check_table, parsed
 from tblib.text import as_cell, from_cell
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
@@ -35,6 +38,10 @@ NUMERIC = (  # packages on whose version numbers depend
 
 class MissingInputError(TblibError):
     """A file that an earlier step makes is not there yet."""
+
+
+class DamagedError(TblibError):
+    """A file of a run that does not hold what the step which made it wrote."""
 
 
 class RunError(TblibError):
@@ -152,6 +159,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@lru_cache(maxsize=64)
+def _digest_at(path: Path, size: int, changed: int) -> str:
+    """`file_digest`, taken once of a file that stays as it is."""
+    return file_digest(path)
+
+
 def run_folder(name: str) -> Path:
     """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself where it is a path.
 
@@ -201,17 +214,109 @@ class Run:
         )
 
     def table(self, file: str) -> pd.DataFrame:
-        """The CSV `file` of this run; columns in `TEXTS` are read as they stand, be it empty or "NA"."""
+        """The CSV `file` of this run; columns in `TEXTS` are read as they stand, be it empty or "NA".
+
+        Raises:
+            MissingInputError: it is not there.
+            DamagedError: it does not hold what it must (`tblib.schemas`), or not what its step left.
+        """
         kinds = dict.fromkeys(TEXTS, str)
-        table = pd.read_csv(self.need(file), dtype=kinds, keep_default_na=False, na_values=[""])
-        texts = [name for name in TEXTS if name in table]
-        table[texts] = table[texts].fillna("").map(from_cell)
+        with self._read(file) as path:
+            with path.open("rb") as binary:
+                binary.seek(-1, os.SEEK_END)  # there is no last byte in an empty file
+                if binary.read() != b"\n":
+                    raise SchemaError("it ends within a row")
+            table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+            texts = [name for name in TEXTS if name in table]
+            table[texts] = table[texts].fillna("").map(from_cell)
+            check_table(file, table)
+            self._check_same_films(file, table)
         return table
 
     def facts(self, file: str) -> dict[str, Any]:
-        """The JSON `file` of this run."""
-        content: dict[str, Any] = json.loads(self.need(file).read_text(encoding="utf-8"))
+        """The JSON `file` of this run.
+
+        Raises:
+            MissingInputError: it is not there.
+            DamagedError: it does not hold what it must (`tblib.schemas`), or not what its step left.
+        """
+        with self._read(file) as path:
+            content: dict[str, Any] = parsed(path.read_bytes())
+            check_facts(file, content)
         return content
+
+    def images(self) -> npt.NDArray[np.uint8]:
+        """The run's ``images.npy``, uint8 (N, size, size), mapped from disk rather than read, and safe from writes.
+
+        Raises:
+            MissingInputError: it is not there.
+            DamagedError: it holds something else, less or more, or not what its step left.
+        """
+        with self._read("images.npy") as path:
+            images: np.memmap[Any, np.dtype[np.uint8]] = np.lib.format.open_memmap(path, mode="r")
+            side = images.shape[-1] if images.ndim == 3 else 0
+            if images.dtype != np.uint8 or images.shape[1:] != (side, side) or not images.flags.c_contiguous:
+                raise SchemaError(f"it holds {images.dtype} {images.shape}, not a square film of bytes in each row")
+            if images.offset + images.nbytes != path.stat().st_size:
+                raise SchemaError(f"it holds {path.stat().st_size:,} bytes, and its head tells of other films")
+        return images
+
+    def check_as_left(self, file: str) -> None:
+        """See that `file` is, byte for byte, what its step left, where ``run.json`` tells of it.
+
+        Raises:
+            DamagedError: it is not, or ``run.json`` is damaged.
+        """
+        if not self.path("run.json").is_file():
+            return
+        known: dict[str, str] = {}
+        for step in self.facts("run.json")["steps"].values():
+            known |= step["files"]
+        facts = self.path(file).stat()
+        if file in known and known[file] != _digest_at(self.path(file), facts.st_size, facts.st_mtime_ns):
+            raise DamagedError(self._damage(file, "it is not as its step left it: damaged, changed or of another run"))
+
+    @contextmanager
+    def _read(self, file: str) -> Iterator[Path]:
+        """The path of a file that the block reads and checks: what it stumbles over becomes a sentence."""
+        path = self.need(file)
+        try:
+            yield path
+        except (SchemaError, OSError, ValueError, EOFError, OverflowError) as error:  # what pandas and NumPy raise
+            what = " ".join(str(error).split()) or "it is empty"
+            raise DamagedError(self._damage(file, what)) from error
+        if file != "run.json":
+            self.check_as_left(file)
+
+    def _check_same_films(self, file: str, table: pd.DataFrame) -> None:
+        """See that a table is of the films of those files which it goes with.
+
+        Raises:
+            SchemaError: it is of more, fewer or others.
+        """
+        if file == "split.csv" and self.path("images.npy").is_file():
+            films, side = self.images().shape[:2]
+            if films != len(table):
+                raise SchemaError(f"it has {len(table)} rows, and images.npy {films} films")
+            if self.path("preparation.json").is_file() and (size := self.facts("preparation.json")["size"]) != side:
+                raise SchemaError(f"images.npy has films of {side} px, and preparation.json tells of {size} px")
+        if file == "predictions.csv" and self.path("split.csv").is_file():
+            same, split = ["image", "file", "label", "target", "part"], self.table("split.csv")
+            held = split.loc[split["part"] != "train", same].reset_index(drop=True)
+            if not held.equals(table[same].sort_values("image", ignore_index=True)):
+                raise SchemaError("its films are others than those of validation and test in split.csv")
+
+    def _damage(self, file: str, what: str) -> str:
+        """The sentence on a file that cannot be used, and what to do."""
+        told = f"{self.path(file)} cannot be used: {what.rstrip('.')}."
+        if file == "run.json":
+            return f"{told} Take it away, and make the run anew, with its own --params: {self.command('--data')} …"
+        step = next((step.name for step in STEPS if file in step.writes), None)
+        if step is None:
+            return told
+        if self.path("run.json").is_file():
+            return f"{told} Make it anew: {self.command('--only', step)}"
+        return f"{told} Take it away, and make the run anew: {self.command('--from', 'eda', '--data')} …"
 
     @cached_property
     def synthetic(self) -> bool:

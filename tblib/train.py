@@ -20,8 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -33,7 +31,8 @@ from tblib.film import Pixels
 from tblib.model import AGAIN, CNN, ModelError, folded, is_finite, save_model
 from tblib.prepare import LUNGS, Normalisation, load_images
 from tblib.remedies import chosen, needs_lungs, randomised
-from tblib.run import Run, code_digest, file_digest, replacing, write_json, write_table
+from tblib.run import Run, code_digest, file_digest, write_json, write_table
+from tblib.weights import WeightsError, read_weights, write_weights
 
 CODE = ("box", "dataset", "edits", "model", "prepare", "remedies", "train")  # modules that a training runs
 CHECKPOINT = "training.checkpoint"  # in the run folder while a training is under way
@@ -547,8 +546,7 @@ def _save_checkpoint(path: Path, state: _State, fingerprint: str) -> None:
         "schedule": json.dumps(state.schedule.state_dict()),
         "history": json.dumps(state.history),
     }
-    with replacing(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, texts)
+    write_weights(path, tensors, texts)
 
 
 def _resume(path: Path, state: _State, fingerprint: str) -> None:
@@ -556,13 +554,11 @@ def _resume(path: Path, state: _State, fingerprint: str) -> None:
     if not path.is_file():
         return
     try:
-        with safe_open(path, framework="pt") as file:
-            texts = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open has no items)
-    except SafetensorError as error:
-        print(f"The checkpoint cannot be read ({error}); the training starts from the beginning.")
+        tensors, texts = read_weights(path)
+    except WeightsError as error:
+        print(f"The checkpoint cannot be used, and the training starts from the beginning. {error}")
         return
-    if texts["fingerprint"] != fingerprint:
+    if texts.get("fingerprint") != fingerprint:
         print("A checkpoint of another training lies here; this one starts from the beginning.")
         return
     slots: dict[int, dict[str, Tensor]] = {}
@@ -618,4 +614,4 @@ def _lungs_of(run: Run, preparation: dict[str, Any]) -> dict[str, Tensor]:
             f"The network by which these films were cropped, {path}, is missing or another one than preparation left. "
             f"Prepare the films again: {run.command('--from', 'preparation')}"
         )
-    return load_file(path)
+    return read_weights(path)[0]

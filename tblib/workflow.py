@@ -32,8 +32,10 @@ from tblib.parameters import (
     NOTEBOOKS,
     Parameters,
     check_parameters,
+    convert,
     differences,
     kept_parameters,
+    schema,
     with_whole_paths,
 )
 from tblib.run import ROOT, STEPS, Run, Step, StepError, code_digest, file_digest, open_run, versions, write_json
@@ -138,7 +140,7 @@ def _run_steps(run: Run, parameters: dict[str, Parameters], chosen: set[str], ov
         print(f"other than in the run so far: {line}")
     for step in STEPS:
         done, asked = record["steps"].get(step.name), step.name in chosen
-        settings = done["parameters"] if chosen and not asked and done else parameters[step.name]
+        settings = _settings(step, done["parameters"]) if chosen and not asked and done else parameters[step.name]
         if not asked and _is_current(run, step, done, settings):
             if not chosen:
                 print(f"{step.name}: unchanged, skipped")
@@ -160,7 +162,22 @@ def _run_steps(run: Run, parameters: dict[str, Parameters], chosen: set[str], ov
     return _finish(run, record, ran)
 
 
+def _settings(step: Step, kept: Parameters) -> Parameters:
+    """The parameters that a step was done with; by default where it had none of that name yet.
+
+    Raises:
+        ParameterError: one is of another type.
+    """
+    return {name: convert(name, kept.get(name, default), kind) for name, (kind, default, _) in schema(step).items()}
+
+
 def _kept(run: Run, step: Step, done: dict[str, Any] | None, settings: Parameters) -> str:
+    if done and done["parameters"] == settings and _is_made_alike(run, step, done, settings):
+        return (
+            f"{run.path(_changed_files(run, step, done)[0])} is not as step {step.name} left it: missing, damaged or "
+            "changed. The run is complete, and nothing in it is replaced unasked; make the step anew, with the same "
+            f"parameters: {run.command('--only', step.name)}"
+        )
     then = done or {"parameters": {}}
     changed = differences({step.name: then["parameters"]}, {step.name: settings})
     changed += [
@@ -189,7 +206,7 @@ def _run_step(run: Run, step: Step, settings: Parameters, record: dict[str, Any]
     record["steps"][step.name] = {
         "fingerprint": stamp,
         "parameters": settings,
-        "files": {file: file_digest(run.path(file)) for file in step.writes},
+        "files": {file: file_digest(run.path(file)) for file in (*step.writes, f"notebooks/{step.notebook}")},
         "seconds": round(time.perf_counter() - begun, 2),
         "finished": _now(),
         "versions": made_with,
@@ -253,11 +270,29 @@ def _indented(source: str) -> str:
 
 def _is_current(run: Run, step: Step, done: dict[str, Any] | None, settings: Parameters) -> bool:
     """Whether the step was done with this code, these parameters and inputs, and its files are as it left them."""
-    files = (*step.writes, f"notebooks/{step.notebook}")
-    if done is None or not all(run.path(file).is_file() for file in (*files, *step.reads)):
-        return False
-    unchanged = all(done["files"].get(file) == file_digest(run.path(file)) for file in step.writes)
-    return unchanged and bool(done["fingerprint"] == fingerprint(run, step, settings))
+    return done is not None and not _changed_files(run, step, done) and _is_made_alike(run, step, done, settings)
+
+
+def _is_made_alike(run: Run, step: Step, done: dict[str, Any], settings: Parameters) -> bool:
+    """Whether the step was done with this code, these parameters and inputs."""
+    there = all(run.path(file).is_file() for file in step.reads)
+    return there and bool(done["fingerprint"] == fingerprint(run, step, settings))
+
+
+def _changed_files(run: Run, step: Step, done: dict[str, Any]) -> list[str]:
+    """Files that are not as the step left them; its executed notebook need only be whole, as it may be saved anew."""
+    from tblib.report import ReportError, executed
+
+    changed = [
+        file
+        for file in step.writes
+        if not run.path(file).is_file() or done["files"].get(file) != file_digest(run.path(file))
+    ]
+    try:
+        executed(run.path(f"notebooks/{step.notebook}"))
+    except ReportError:
+        changed.append(f"notebooks/{step.notebook}")
+    return changed
 
 
 def fingerprint(run: Run, step: Step, settings: Parameters) -> str:
@@ -338,6 +373,13 @@ def _finish(run: Run, record: dict[str, Any], ran: bool) -> Path:
             "database": run.facts("catalogue.json")["digest"],
             "finished": max(done["finished"] for done in record["steps"].values()),
         }
+    for step in STEPS:
+        file = f"notebooks/{step.notebook}"
+        if record["steps"][step.name]["files"].get(file, "") != file_digest(run.path(file)):
+            print(
+                f"{file} was changed after step {step.name} was run, and is shown in the report as it is now; to make "
+                f"it anew: {run.command('--only', step.name)}"
+            )
     path = build_report(run, record)
     write_json(run.path("run.json"), record)
     return path

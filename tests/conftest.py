@@ -15,6 +15,7 @@ from tblib.phantom import write_demo
 from tblib.run import ROOT, Run, run_folder
 from tblib.workflow import run_study
 
+MARKUP = "_x_ *a* $_$ &lt; |`[a](b)` "  # what a name may hold, and Markdown, HTML and mathtext would take for theirs
 SMOKE = ROOT / "notebooks" / "parameters" / "smoke.yml"
 
 
@@ -31,6 +32,12 @@ def grey_film(seed: int, side: int = 64) -> np.ndarray:
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(20, 230, (8, 8), dtype=np.uint8))
     return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def done_with(parameters: dict) -> dict:
+    """The record of a step in ``run.json`` that was done with these parameters."""
+    texts = dict.fromkeys(("fingerprint", "finished", "git_commit", "machine"), "")
+    return texts | {"parameters": parameters, "files": {}, "seconds": 1.0, "versions": {}}
 
 
 def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
@@ -63,8 +70,11 @@ def renamed(tmp_path_factory, demo) -> Run:
     One file more is no film. Tests read the run and leave it as it is.
     """
     folder = tmp_path_factory.mktemp("renamed")
-    markup = {"Normal": "<b onclick=x>`*_$ ", "Tuberculosis": "<img src=x onerror=alert(1)>`*_$ "}
-    entries = {"demo/Normal/<svg onload=alert(1)>`.png": b"broken"}
+    markup = {
+        label: f"{MARKUP}{tag} "
+        for label, tag in (("Normal", "<b onclick=x>"), ("Tuberculosis", "<img src=x onerror=alert(1)>"))
+    }
+    entries = {f"demo/Normal/{MARKUP}<svg onload=alert(1)>.png": b"broken"}
     with zipfile.ZipFile(demo) as archive:
         for name in archive.namelist():
             *folders, film = name.split("/")

@@ -167,6 +167,9 @@ def test_a_catalogue_of_other_films_than_were_prepared_is_told(run, capsys):
     from tblib.predict import open_predictor, sample_contents, sample_films
 
     write_json(run.path("catalogue.json"), run.facts("catalogue.json") | {"digest": "another"})
+    record = run.facts("run.json")
+    del record["steps"]["eda"]
+    write_json(run.path("run.json"), record | {"complete": False})
     with pytest.raises(CatalogueError, match=r"catalogued anew.*--from preparation"):
         open_audit(run, "smoke", "", "", 50, 0)
     predictor = open_predictor(run.path("model.safetensors"))
@@ -212,10 +215,10 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     assert all(row["external"][0]["n"] == 24 for row in rows)
     assert "AUROC on other" in evidence.remedies_table(rows).columns
     told = evidence.remedies(rows)
-    assert "On `other` the AUROC over 1 seed(s) is" in told
+    assert "On “other” the AUROC over 1 seed(s) is" in told
     assert "flatters itself" in told
     metrics = run.facts("metrics.json")
-    assert "On 24 films of `other` the AUROC is" in evidence.abroad(metrics, found, audit.database.classes)
+    assert "On 24 films of “other” the AUROC is" in evidence.abroad(metrics, found, audit.database.classes)
     assert evidence.abroad_table(metrics, found).columns.tolist() == ["this database, test", "other", "other"]
     figure = exhibits.abroad(found, audit.database.classes)
     assert len(figure.axes) == 3

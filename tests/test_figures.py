@@ -1,9 +1,12 @@
 """Figures carry alt texts, and say SYNTHETIC where the films are."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from tblib import figures
@@ -56,8 +59,21 @@ def test_every_picture_of_a_run_says_synthetic_and_has_an_alt_text(smoke):
 
 def test_names_of_files_are_shown_as_they_are():
     assert figures.short("a/b/Normal-1.png") == "Normal-1"
-    assert figures.short("$x$.png") == r"\$x\$"  # no formula
     assert len(figures.short("a" * 60 + ".png")) == 18
+
+
+def test_a_name_in_a_figure_is_no_formula_and_stays_in_the_legend():
+    """As mathtext "$_$" would be an error, and a logarithmic scale needs it for its powers of ten."""
+    names = ("_x_", "a$_$b")
+    table = pd.DataFrame({"cue": ["$^$"] * 2, "label": names, "share": [0.2, 0.4], "low": 0.1, "high": 0.5})
+    figure = figures.prevalences(table.assign(odds_ratio=2.0, odds_low=0.5, odds_high=20.0), names)
+    data, _ = figures.picture(figure, synthetic=True)
+    assert Image.open(io.BytesIO(data)).width > 500
+    left, right = figure.axes
+    assert [text.get_text().strip() for text in left.get_legend().get_texts()] == list(names)
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["$^$"]
+    assert not any(text.get_parse_math() for text in left.findobj(Text))
+    assert all(tick.get_parse_math() for tick in right.get_xticklabels())
 
 
 def test_figures_are_pictures_that_can_be_drawn(smoke, displayed):
@@ -74,6 +90,4 @@ def test_figures_are_pictures_that_can_be_drawn(smoke, displayed):
         assert len(figure.get_label()) > 30
         figures.display_figure(figure, synthetic=False)
     for data, _ in displayed:
-        import io
-
         assert Image.open(io.BytesIO(data)).width > 500

@@ -80,7 +80,29 @@ def test_other_packages_are_another_job(tmp_path, monkeypatch, package):
 def test_results_are_plain_json(tmp_path):
     run_jobs(made([2]), tmp_path)
     (file,) = tmp_path.glob("*.json")
-    assert json.loads(file.read_text()) == {"sum": 12}
+    assert json.loads(file.read_text())["result"] == {"sum": 12}
+
+
+@pytest.mark.parametrize("damage", [
+    lambda text: "",
+    lambda text: text[: len(text) // 2],
+    lambda text: text.replace("12.0", "13.0"),
+    lambda text: text.replace('"result"', '"other"'),
+    lambda text: text.replace("12.0", "NaN"),
+    lambda text: text.replace('{\n    "sum": 12.0\n  }', "[]"),
+    lambda text: "[" * 100_000,
+    lambda text: '{"sum": 12.0}',  # as earlier versions kept it
+])  # fmt: skip
+def test_a_damaged_result_is_made_again(damage, tmp_path):
+    log, kept = tmp_path / "log", tmp_path / "kept"
+    run_jobs(made([2], log), kept)
+    (file,) = kept.glob("*.json")
+    whole = file.read_text()
+    file.write_text(damage(whole))
+    assert file.read_text() != whole
+    assert run_jobs(made([2], log), kept) == [{"sum": 12}]
+    assert runs(log) == ["2", "2"]
+    assert file.read_text() == whole
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,28 @@ def test_estimates_agree_with_the_masks_of_montgomery(films):
     assert np.quantile(values, 0.05) > 0.8
 
 
+@pytest.mark.parametrize("damage", [
+    lambda whole: b"",
+    lambda whole: whole[: len(whole) // 2],
+    lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+])  # fmt: skip
+def test_a_damaged_network_is_taught_anew(damage, tmp_path, monkeypatch, capsys):
+    taught = lungs.LungNetwork().state_dict()
+    monkeypatch.setattr(lungs, "teach", lambda: taught)
+    monkeypatch.setattr(lungs, "ROOT", tmp_path)
+    monkeypatch.setattr(lungs, "_digest", lambda: "12345678")
+    (tmp_path / "data").mkdir()
+    lungs.lung_network.__wrapped__()
+    assert capsys.readouterr().out == ""
+    (path,) = (tmp_path / "data").glob("*.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    network = lungs.lung_network.__wrapped__()
+    assert "The lung network is taught anew" in capsys.readouterr().out
+    assert path.read_bytes() == whole
+    assert all(torch.equal(tensor, taught[name]) for name, tensor in network.state_dict().items())
+
+
 def test_a_film_without_lungs_has_no_field():
     fields = lungs.lung_fields(np.stack([np.zeros((96, 80), np.uint8), np.full((96, 80), 255, np.uint8)]))
     assert fields.shape == (2, 96, 80)

@@ -74,6 +74,39 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
         load_model(path)
 
 
+@pytest.mark.parametrize("place", [-9, -2_000_000])
+def test_a_weight_that_has_become_another_number_is_noticed(place, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(path, CNN(32).state_dict(), PREPARATION, {"dropout": 0.1})
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"m\.safetensors is damaged: its weights are not those.*Train again"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("size", 16_000), ("size", 16 * 10**9), ("size", 16 * 10**30),
+    ("width", 10**6), ("width", 10**12), ("width", 10**30),
+])  # fmt: skip
+def test_a_size_that_the_weights_do_not_have_takes_no_memory(key, value, tmp_path):
+    facts = [PREPARATION, {"dropout": 0.1}]
+    facts[key == "width"] = facts[key == "width"] | {key: value}
+    save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), *facts)
+    resource = pytest.importorskip("resource", reason="Windows does not tell")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="another network"):
+        load_model(tmp_path / "m.safetensors")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; a width of 10⁶ would take 10⁹
+
+
+def test_weights_of_another_type_are_another_network(tmp_path):
+    weights = {name: tensor.double() for name, tensor in CNN(32).state_dict().items()}
+    save_model(tmp_path / "m.safetensors", weights, PREPARATION, {"dropout": 0.1})
+    with pytest.raises(ModelError, match=r"another network.*is of torch\.float64"):
+        load_model(tmp_path / "m.safetensors")
+
+
 def test_smaller_films_go_through_the_same_head():
     cnn = CNN(64).eval()
     assert cnn(torch.zeros(2, 1, 32, 32)).shape == cnn(torch.zeros(2, 1, 64, 64)).shape == (2,)
@@ -99,11 +132,11 @@ def test_weights_that_are_no_finite_numbers_are_refused(name, number, tmp_path):
     ("size", 0), ("size", 40), ("size", 32.0), ("size", float("nan")),
     ("negative", ""), ("positive", " "), ("positive", 1),
     ("dropout", float("nan")), ("dropout", 1), ("width", 0), ("threads", 0), ("pos_weight", float("nan")),
-    ("pos_weight", 0),
+    ("pos_weight", 0), ("mean", 10**400), ("threads", 10**6), ("bits", 99), ("remedy", []),
 ])  # fmt: skip
 def test_what_no_film_can_be_judged_by_is_refused_by_its_name(key, value, tmp_path):
-    facts = [PREPARATION, {"dropout": 0.1}]
-    facts[key not in PREPARATION] = facts[key not in PREPARATION] | {key: value}
+    facts, of_training = [PREPARATION, {"dropout": 0.1}], key in ("dropout", "width", "threads", "pos_weight")
+    facts[of_training] = facts[of_training] | {key: value}
     save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), *facts)
     with pytest.raises(ModelError, match=rf"m\.safetensors cannot be used: its {key} is .*Train again"):
         load_model(tmp_path / "m.safetensors")
@@ -117,7 +150,15 @@ def test_a_file_that_lacks_something_says_what(key, tmp_path):
         load_model(tmp_path / "m.safetensors")
 
 
-@pytest.mark.parametrize("training", [None, "{", "3", '{"dropout": 1e999}'])
+def test_a_class_name_that_nothing_can_show_is_refused(tmp_path):
+    """Half of a sign: JSON can write it, and no terminal and no table."""
+    texts = {"program": MAGIC, "preparation": json.dumps(PREPARATION | {"positive": chr(0xD800)})}
+    save_file(CNN(32).state_dict(), tmp_path / "m.safetensors", texts | {"training": '{"dropout": 0.1}'})
+    with pytest.raises(ModelError, match=r"its positive is .*, not the name of a class"):
+        load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("training", [None, "{", "3", '{"dropout": 1e999}', "[" * 100_000])
 def test_metadata_that_cannot_be_read_is_a_sentence(training, tmp_path):
     """JSON gives infinity for 1e999 without any such word in the file."""
     metadata = {"program": MAGIC, "preparation": json.dumps(PREPARATION)} | ({"training": training} if training else {})

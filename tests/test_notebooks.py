@@ -6,6 +6,7 @@ import re
 
 import nbformat
 import pytest
+from conftest import done_with
 from filelock import FileLock
 
 from tblib.notebooks import BY_WORKFLOW, begin
@@ -95,8 +96,9 @@ def complete(folder, complete: bool = True, **parameters) -> Run:
     run = Run(folder)
     run.folder.mkdir()
     asked = check_parameters(parameters)
-    steps = {name: {"parameters": settings} for name, settings in asked.items()}
-    write_json(run.path("run.json"), {"steps": steps, "parameters": asked, "complete": complete})
+    steps = {name: done_with(settings) for name, settings in asked.items()}
+    made = dict.fromkeys(("name", "database", "finished", "device", "precision"), "") | {"threads": 2}
+    write_json(run.path("run.json"), made | {"steps": steps, "parameters": asked, "complete": complete})
     for file in STEPS[2].reads:
         run.path(file).write_text("")
     return run

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import write_zip
+from conftest import done_with, write_zip
 
 from tblib.__main__ import main
 from tblib.parameters import (
@@ -110,7 +110,7 @@ def run(tmp_path) -> Run:
     given = {"size": 64, "seed": 3, "epochs": 5, "replicates": 700, "external": "/x/other.zip", "budget": "standard"}
     asked = check_parameters(given)
     asked["eda"]["data"] = "/films/mine.zip"
-    steps = {"eda": {"parameters": asked["eda"]}}
+    steps = {"eda": done_with(asked["eda"])}
     made.path("run.json").write_text(json.dumps({"steps": steps, "complete": False, "parameters": asked}))
     return made
 
@@ -158,7 +158,9 @@ def test_a_name_without_a_run_starts_as_the_demo_does(tmp_path):
 
 def test_files_without_a_record_still_tell_their_database(tmp_path):
     run = Run(tmp_path)
-    run.path("catalogue.json").write_text(json.dumps({"path": "/films/a.zip", "negative": "ok", "positive": "ill"}))
+    made = {"path": "/films/a.zip", "negative": "ok", "positive": "ill", "database": "a.zip", "digest": "0"}
+    made |= {"synthetic": False, "films": {"ok": 1, "ill": 1}, "left_out": [], "notes": []}
+    run.path("catalogue.json").write_text(json.dumps(made))
     data, found = started(run)
     assert data == "/films/a.zip"
     assert (found["eda"]["negative"], found["eda"]["positive"]) == ("ok", "ill")

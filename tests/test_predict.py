@@ -1,6 +1,5 @@
 """The same film, the same number, by whatever way; a broken file gets a sentence."""
 
-import copy
 import json
 import os
 import subprocess
@@ -223,10 +222,6 @@ def test_a_file_that_cannot_be_read_is_a_sentence(name, reason, tmp_path):
 
 
 SMALL = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
-METRICS = {
-    "thresholds": {"0.5": 0.5, "sensitivity_90": 0.2},
-    "calibration": {"shift": 1.0, "temperature": 2.0, "note": ""},
-}
 
 
 def predict(folder, capsys, weights=None, **facts):
@@ -237,8 +232,8 @@ def predict(folder, capsys, weights=None, **facts):
     return code, *capsys.readouterr()
 
 
-def test_a_good_small_model_answers(tmp_path, capsys):
-    write_json(tmp_path / "metrics.json", METRICS)
+def test_a_good_small_model_answers(smoke, tmp_path, capsys):
+    write_json(tmp_path / "metrics.json", smoke.facts("metrics.json"))
     code, out, _ = predict(tmp_path, capsys)
     assert code == 0
     assert "Normal" in out or "Tuberculosis" in out
@@ -264,26 +259,30 @@ def test_a_model_that_gives_no_number_gives_no_verdict(facts, number, sentence, 
 
 
 @pytest.mark.parametrize(("place", "value", "sentence"), [
-    (("thresholds", "sensitivity_90"), "NaN", "the threshold sensitivity_90 is nan"),
-    (("thresholds", "0.5"), "1.5", "the threshold 0.5 is 1.5, not a number within 0 … 1"),
-    (("thresholds", "0.5"), "-1e999", "the threshold 0.5 is -inf"),
-    (("thresholds", "0.5"), "null", "the threshold 0.5 is None"),
-    (("calibration", "shift"), "Infinity", "the calibration's shift is inf"),
-    (("calibration", "temperature"), "NaN", "the calibration's temperature is nan"),
-    (("calibration", "temperature"), "0", "the calibration's temperature is 0, not a finite number above 0"),
-    (("calibration",), "{}", "it is damaged (KeyError: 'shift')"),
-    (("thresholds",), "3", "it is damaged"),
-    (("thresholds",), "", "it is damaged (JSONDecodeError"),
+    (("thresholds", "sensitivity_90"), "NaN", "NaN is no finite number"),
+    (("thresholds", "0.5"), "1.5", "thresholds.0.5 must be smaller than or equal to 1, and is 1.5"),
+    (("thresholds", "0.5"), "-1e999", "-1e999 is no finite number"),
+    (("thresholds", "0.5"), "null", "thresholds.0.5 must be number, and is None"),
+    (("thresholds", "0.9"), "0.9", "thresholds must contain less than or equal to 3 properties"),
+    (("calibration", "shift"), "Infinity", "Infinity is no finite number"),
+    (("calibration", "shift"), "9" * 400, "is too large a number"),
+    (("calibration", "temperature"), "0", "calibration.temperature must be bigger than 0, and is 0"),
+    (("calibration",), "{}", "calibration has no shift"),
+    (("auroc",), '{"value": 1}', "auroc has no low"),
+    (("thresholds",), "3", "thresholds must be object, and is 3"),
+    (("thresholds",), "", "it is no JSON, or only a part of it (Expecting value"),
+    (("note",), "[" * 100_000, "it is no JSON, or only a part of it (maximum recursion depth"),
 ])  # fmt: skip
-def test_operating_points_that_judge_nothing_are_refused(place, value, sentence, tmp_path, capsys):
-    content = copy.deepcopy(METRICS)
+def test_operating_points_that_judge_nothing_are_refused(place, value, sentence, smoke, tmp_path, capsys):
+    content = smoke.facts("metrics.json")
     inner = content if len(place) == 1 else content[place[0]]
     inner[place[-1]] = "HERE"
     (tmp_path / "metrics.json").write_text(json.dumps(content).replace('"HERE"', value), encoding="utf-8")
     code, out, err = predict(tmp_path, capsys)
     assert (code, out) == (1, "")
-    assert f"metrics.json cannot be used: {sentence}" in err
-    assert "--only evaluation" in err
+    assert "metrics.json cannot be used: " in err
+    assert sentence in err
+    assert "--from eda" in err  # no run.json tells that an evaluation alone would do
 
 
 def test_a_calibrated_probability_that_is_no_number_is_an_error():

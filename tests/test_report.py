@@ -6,7 +6,9 @@ from itertools import pairwise
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from conftest import MARKUP
 
+from tblib import findings
 from tblib.predict import sample_films
 from tblib.report import chapter
 from tblib.run import STEPS, Run
@@ -110,10 +112,25 @@ def test_a_file_name_cannot_write_html_into_the_page(renamed):
     assert not page.find_all(onerror=True)
     assert not page.find_all("svg")
     assert all(address.startswith(("#", "data:")) for address in addresses(page))
-    assert "<svg onload=alert(1)>" in page.get_text()
+    assert f"the first is “demo/Normal/{MARKUP}<svg onload=alert(1)>.png”" in page.get_text()
+    assert f"{MARKUP}<b onclick=x> Normal-1.png" in page.get_text()  # in a table
+    assert any(
+        f"changes to “Normal, called right: {MARKUP}<b onclick=x> Normal" in told.get_text() for told in page("p")
+    )
     assert "1 image file(s) were left out" in page.get_text()
     assert "<i>db.zip" in page.get_text()
     assert "SYNTHETIC" not in page.get_text()
+
+
+def test_sentences_of_a_notebook_show_each_sign_as_it_is(monkeypatch):
+    shown = {}
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.update(bundle))
+    findings.say(f"The class {MARKUP}<b> has", "", "2 films.")
+    assert shown["text/plain"] == f"Finding. The class {MARKUP}<b> has 2 films."
+    paragraph = BeautifulSoup(shown["text/html"], "html.parser").p
+    assert paragraph.get_text() == shown["text/plain"]
+    assert [tag.name for tag in paragraph.find_all(True)] == ["strong"]
+    assert "mathjax_ignore" in paragraph["class"]  # or JupyterLab would set what stands between two dollars
 
 
 def test_a_chapter_has_its_own_anchors(tmp_path):

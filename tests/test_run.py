@@ -18,20 +18,20 @@ from tblib.run import (
 
 
 def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "metrics.json"
+    path = tmp_path / "figures.json"
     write_json(path, {"auroc": 0.9})
     with pytest.raises(ValueError, match="Out of range"):
         write_json(path, {"auroc": float("nan")})
     with pytest.raises(UnicodeEncodeError), replacing(path) as part:
         part.write_text("half" + chr(0xDC80), encoding="utf-8")
-    assert Run(tmp_path).facts("metrics.json") == {"auroc": 0.9}
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+    assert Run(tmp_path).facts("figures.json") == {"auroc": 0.9}
+    assert [p.name for p in tmp_path.iterdir()] == ["figures.json"]
 
 
 def test_texts_of_a_table_come_back_as_they_were_written(tmp_path):
     table = pd.DataFrame({"file": ["NA", "1.png"], "label": ["None", "5"], "problem": ["", ""], "hue": [None, None]})
-    write_table(tmp_path / "catalogue.csv", table)
-    back = Run(tmp_path).table("catalogue.csv")
+    write_table(tmp_path / "films.csv", table)
+    back = Run(tmp_path).table("films.csv")
     assert back["file"].tolist() == ["NA", "1.png"]
     assert back["label"].tolist() == ["None", "5"]
     assert back["problem"].tolist() == ["", ""]

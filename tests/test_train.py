@@ -41,8 +41,9 @@ def prepared(folder, films: int = 40) -> Run:
     images[target == 1, 8:20, 8:20] = 250
     np.save(run.path("images.npy"), images)
     part = np.where(np.arange(films) < films * 0.7, "train", "val")
-    rows = pd.DataFrame({"image": np.arange(films), "target": target, "part": part, "cues": target.astype(str)})
-    write_table(run.path("split.csv"), rows)
+    texts = dict.fromkeys(("file", "label", "cues"), target.astype(str))
+    rows = {"image": np.arange(films), "twin_group": np.arange(films), "target": target, "part": part, **texts}
+    write_table(run.path("split.csv"), pd.DataFrame(rows))
     write_json(run.path("preparation.json"), {"size": 32, "mean": 95.0, "sd": 40.0, "negative": "N", "positive": "T"})
     return run
 
@@ -106,7 +107,7 @@ def test_a_checkpoint_is_not_resumed_once_films_split_code_or_packages_are_other
     run = prepared(tmp_path)
     stop_at_the_end(run, monkeypatch)
     if changed == "split.csv":
-        write_table(run.path("split.csv"), run.table("split.csv").sort_values("target", kind="stable"))
+        write_table(run.path("split.csv"), run.table("split.csv").assign(cues="all"))
     elif changed == "images.npy":
         np.save(run.path("images.npy"), 255 - np.load(run.path("images.npy")))
     elif changed == "code":
@@ -117,11 +118,20 @@ def test_a_checkpoint_is_not_resumed_once_films_split_code_or_packages_are_other
     assert "another training" in capsys.readouterr().out
 
 
-def test_a_damaged_checkpoint_is_not_used(tmp_path, capsys):
+@pytest.mark.parametrize("damage", [
+    lambda whole: b"",
+    lambda whole: whole[: len(whole) // 2],
+    lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],  # a weight is another one
+    lambda whole: whole.replace(b'"history"', b'"stories"', 1),
+])  # fmt: skip
+def test_a_damaged_checkpoint_is_not_used(damage, tmp_path, monkeypatch, capsys):
     run = prepared(tmp_path)
-    run.path(CHECKPOINT).write_bytes(b"half")
+    stop_at_the_end(run, monkeypatch)
+    run.path(CHECKPOINT).write_bytes(damage(run.path(CHECKPOINT).read_bytes()))
     assert len(fit(run, QUICK)) == 3
-    assert "cannot be read" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "The checkpoint cannot be used, and the training starts from the beginning" in told
+    assert "goes on behind" not in told
 
 
 def test_the_seed_decides(tmp_path):

@@ -14,6 +14,7 @@ from filelock import FileLock
 from tblib import workflow
 from tblib.__main__ import main
 from tblib.parameters import kept_parameters, read_parameters
+from tblib.report import ReportError
 from tblib.run import ROOT, STEPS, MissingInputError, Run, RunError, StepError, versions, write_json
 from tblib.workflow import modules_used, run_study
 
@@ -65,10 +66,30 @@ def test_a_complete_run_is_kept_unless_asked(run, demo, executed):
 
 def test_a_step_is_done_again_when_its_files_or_its_inputs_changed(run, demo, executed):
     run.path("split.csv").write_text(run.path("split.csv").read_text() + "\n")
-    with pytest.raises(StepError, match="its code, its inputs or its files have changed"):
+    with pytest.raises(StepError, match=r"split\.csv is not as step preparation left it.*--only preparation"):
         again(run, demo)
     again(run, demo, overwrite=True)
     assert executed == ["preparation", "training", "evaluation", "shortcuts", "prediction"]  # all that read it
+
+
+@pytest.mark.parametrize("damage", [lambda text: "", lambda text: text[: len(text) // 2], lambda text: "[]"])
+def test_a_step_whose_executed_notebook_is_damaged_is_done_again(damage, run, demo, executed):
+    path = run.path("notebooks/04_evaluation.ipynb")
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(damage(whole), encoding="utf-8")
+    with pytest.raises(StepError, match=r"04_evaluation\.ipynb is not as step evaluation left it.*--only evaluation"):
+        again(run, demo)
+    with pytest.raises(ReportError, match=r"04_evaluation\.ipynb is missing or damaged"):  # no stub mends it
+        again(run, demo, only="evaluation")
+    assert executed == ["evaluation"]
+
+
+def test_an_executed_notebook_that_was_saved_anew_costs_no_step(run, demo, executed, capsys):
+    path = run.path("notebooks/03_training.ipynb")
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    again(run, demo)
+    assert executed == []
+    assert "03_training.ipynb was changed after step training was run" in capsys.readouterr().out
 
 
 def test_a_missing_file_is_made_again(run, demo, executed):

@@ -52,9 +52,10 @@ def unpacked(database, catalogued, tmp_path_factory) -> Path:
 def small(catalogued, tmp_path_factory) -> Run:
     """The smaller run, prepared: `TRAIN` films to train, `VAL` for validation and as many to test."""
     run = open_run(str(tmp_path_factory.mktemp("run") / "small"))
-    for file in ("images.npy", "preparation.json"):
-        run.path(file).symlink_to(catalogued.path(file))
-    write_table(run.path("split.csv"), smaller(catalogued))
+    rows = smaller(catalogued)
+    run.path("preparation.json").symlink_to(catalogued.path("preparation.json"))
+    np.save(run.path("images.npy"), catalogued.images()[rows["image"]])
+    write_table(run.path("split.csv"), rows.assign(image=np.arange(len(rows))))
     return run
 
 
@@ -87,7 +88,14 @@ def noise(folder: Path, train: int, size: int) -> Run:
     number = np.arange(train + 2 * VAL)
     np.save(run.path("images.npy"), rng.integers(0, 256, (len(number), size, size), dtype=np.uint8))
     label = np.where(number % 6 == 0, "Tuberculosis", "Normal")
-    rows = {"image": number, "label": label, "target": (number % 6 == 0).astype(int), "cues": label}
+    rows = {
+        "image": number,
+        "file": label,
+        "label": label,
+        "twin_group": number,
+        "target": (number % 6 == 0).astype(int),
+        "cues": label,
+    }
     rows["part"] = np.repeat(["train", "val", "test"], [train, VAL, VAL])
     write_table(run.path("split.csv"), pd.DataFrame(rows))
     classes = {"negative": "Normal", "positive": "Tuberculosis"}

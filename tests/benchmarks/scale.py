@@ -23,11 +23,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from tblib.catalogue import open_database
+from tblib.catalogue import Catalogue, build_catalogue, open_database, save_catalogue
 from tblib.dataset import Augmentation, augment, batches, draws, normalise
 from tblib.model import CNN
 from tblib.prepare import GROUPING, Normalisation, prepare
-from tblib.run import ROOT, open_run, write_json, write_table
+from tblib.run import ROOT, open_run, write_json
 from tblib.train import keep_freed_memory, load_part, pick_precision
 from tests.benchmarks.films import FOLDER, SIZE
 
@@ -36,8 +36,8 @@ BATCH, EACH = 32, 50
 KINDS = 64  # different pictures, each stored under many names
 
 
-def write_films(path: Path, count: int) -> pd.DataFrame:
-    """Write a zip of SYNTHETIC noise films; return the catalogue that a preparation needs of them."""
+def write_films(path: Path, count: int) -> Catalogue:
+    """Write a zip of SYNTHETIC noise films; return a catalogue of them, of which only the first were looked at."""
     rng = np.random.default_rng(0)
     contents = []
     for _ in range(KINDS):
@@ -46,12 +46,15 @@ def write_films(path: Path, count: int) -> pd.DataFrame:
         coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(buffer, "PNG")
         contents.append(buffer.getvalue())
     names = [f"SYNTHETIC/{'Tuberculosis' if i % 6 == 0 else 'Normal'}/{i:06}.png" for i in range(count)]
-    with zipfile.ZipFile(path, "w") as file:
-        for i, name in enumerate(names):
-            file.writestr(name, contents[i % KINDS])
+    known = Catalogue(pd.DataFrame(), {})
+    for most in (KINDS, count):
+        with zipfile.ZipFile(path, "w") as file:
+            for i, name in enumerate(names[:most]):
+                file.writestr(name, contents[i % KINDS])
+        known = known if known.summary else build_catalogue(open_database(path))
     labels = [name.split("/")[1] for name in names]
-    columns = {"file": names, "label": labels, "problem": "", "twin_group": range(count)}
-    return pd.DataFrame(columns | dict.fromkeys(GROUPING, False))
+    table = known.table.iloc[np.arange(count) % KINDS].assign(file=names, label=labels, twin_group=range(count))
+    return Catalogue(table.assign(**dict.fromkeys(GROUPING, False)), known.summary)
 
 
 def peak() -> float:
@@ -104,8 +107,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def catalogue(folder: Path, count: int) -> None:
     """Films, and what preparation reads of a catalogue of them, without the hours that it would take to make one."""
-    write_table(folder / "catalogue.csv", write_films(folder / "films.zip", count))
-    write_json(folder / "catalogue.json", {"bits": 8, "digest": "none"})
+    save_catalogue(open_run(str(folder)), write_films(folder / "films.zip", count))
 
 
 def main() -> None:
