@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-power lint lock clean
+.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-power study-kills lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ study-clean: .venv/tested  ## does the audit cry wolf: 20 studies of demo films 
 
 study-power: .venv/tested  ## does it find what is there: cues planted into demo films, the CNN's own width; 25 minutes
 	@$(BIN)/python -m tests.benchmarks.power
+
+study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
+	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0
 
 lint: .venv/tested  ## ruff and mypy, notebooks included
 	$(BIN)/ruff check .

@@ -2,11 +2,12 @@
 
 The modules are rooms that data walks through in one direction::
 
-    pickling_support · text · schemas → run · notebooks · codecs · depth → pictures → greys → dicom → film → database
-        · box → metrics → chest · edits → phantom · markers → artefacts → twins → catalogue → survey → readings
-        → weights → lungs → remedies → budgets → prepare → probes → verdicts → figures · exhibits → dataset → model
-        → train → evaluate → suspects → trials → jobs → external · saliency → audit → cures → shortcuts → findings
-        · evidence → what_if · cautions → predict → panel → parameters → report → workflow → page → serve
+    pickling_support · processes · shortages · text · schemas → run · notebooks · codecs · depth → pictures → greys
+        → dicom → film → database · box → metrics → chest · edits → phantom · markers → artefacts → twins → catalogue
+        → survey → readings → weights → lungs → remedies → budgets → prepare → probes → verdicts → figures · exhibits
+        → dataset → model → train → evaluate → suspects → trials → jobs → external · saliency → audit → cures
+        → shortcuts → findings · evidence → what_if · cautions → predict → panel → parameters → report → workflow
+        → page → serve
 
 A module imports only from rooms before it. The exploratory notebook and the report need no torch, so they open at once:
 only ``weights``, ``lungs``, what stands between ``figures`` and ``findings``, and ``what_if`` to ``panel`` import it.

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
 import sys
 from pathlib import Path
 
 from tblib import RESEARCH_USE, TblibError, __version__
+from tblib.processes import signals_as_ctrl_c
+from tblib.shortages import shortage
+
+KEPT = "What is finished is kept; the same command goes on from there."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 1 after an error, 130 after Ctrl-C. Errors are sentences on stderr."""
+    """Run one command; 0 when it worked, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM (128 and its number).
+
+    Errors are sentences on stderr.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack letters that films' names have
@@ -22,13 +30,21 @@ def main(arguments: list[str] | None = None) -> int:
     elif others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
-        return int(options.command(options))
+        with signals_as_ctrl_c():
+            return int(options.command(options))
     except TblibError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. What is finished is kept; the same command goes on from there.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        number = signal.Signals(stop.args[0] if stop.args else signal.SIGINT)
+        print(f"\nInterrupted by {number.name}. {KEPT}", file=sys.stderr)
+        return 128 + number
+    except Exception as error:
+        told = shortage(error)
+        if told is None:
+            raise
+        print(f"Error: {told}", file=sys.stderr)
+        return 1
 
 
 def _with_files(arguments: list[str]) -> list[str]:

@@ -27,6 +27,7 @@ from tblib.depth import DEPTHS, Pixels
 from tblib.dicom import said
 from tblib.film import Film, FilmError, open_film, resized
 from tblib.phantom import PRESETS, demo_is_current, demo_name, read_preset, write_demo
+from tblib.processes import workers
 from tblib.run import ROOT, Run, write_json, write_table
 from tblib.twins import twin_groups, twin_pairs
 
@@ -493,7 +494,7 @@ def _described(database: Database, files: list[str]) -> list[tuple[dict[str, Any
     """What `_describe` says of each of the files, in parallel."""
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     jobs = (delayed(_describe_all)(database.only(chunk), chunk) for chunk in chunks)
-    done = Parallel(n_jobs=-1, return_as="generator")(jobs) if chunks else []
+    done = Parallel(n_jobs=-1, return_as="generator", **workers())(jobs) if chunks else []
     shown = tqdm(done, total=len(chunks), desc="catalogue", unit=f"×{CHUNK} films", disable=not chunks)
     return [described for part in shown for described in part]
 

@@ -16,6 +16,7 @@ from tblib import TblibError
 from tblib.dicom import PREAMBLE, PREFIX, said
 from tblib.film import FilmError
 from tblib.pictures import PNG, TIFF
+from tblib.shortages import OTHER, ShortageError, shortage
 from tblib.text import printable
 
 MAX_FILE_BYTES = 500_000_000  # a file above this is listed as unusable rather than read into memory
@@ -89,6 +90,7 @@ class Files:
 
         Raises:
             FilmError: it is not there, above `MAX_FILE_BYTES`, or damaged or encrypted inside the zip.
+            ShortageError: the machine lacks memory or may open no more files.
         """
         shown = printable(name)
         try:
@@ -110,6 +112,10 @@ class Files:
             ) from error
         except (FilmError, MemoryError):
             raise
+        except OSError as error:
+            if error.errno in OTHER:  # too many open files, say: no fault of the film's
+                raise ShortageError(shortage(error)) from error
+            raise FilmError(f"{shown} cannot be read ({said(error)}); copy or download the database again.") from error
         except Exception as error:  # damaged zips raise errors of zipfile and of each of its decompressors
             raise FilmError(f"{shown} cannot be read ({said(error)}); copy or download the database again.") from error
 

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 from tblib import TblibError
+from tblib.processes import workers
 from tblib.run import code_digest, write_json
 from tblib.schemas import SchemaError, parsed
 
@@ -108,7 +109,7 @@ def _nowhere() -> Iterator[None]:
 def _workers(scheduler: str) -> Iterator[None]:
     """Where joblib's calls inside the block run."""
     if not scheduler:
-        with parallel_config(backend="loky", inner_max_num_threads=1):
+        with parallel_config(**workers(), inner_max_num_threads=1):
             yield
         return
     try:

@@ -26,6 +26,7 @@ from tblib.catalogue import Database
 from tblib.edits import Mask
 from tblib.film import Pixels, resized
 from tblib.metrics import Floats
+from tblib.processes import workers
 from tblib.run import ROOT, code_digest, file_digest
 from tblib.weights import WeightsError, read_weights, write_weights
 
@@ -106,15 +107,17 @@ def dice(one: Mask, other: Mask) -> Floats:
 def lung_network() -> LungNetwork:
     """The network, ready for use: read from ``data/``, or taught there first (half a minute, once)."""
     path = ROOT / "data" / f"lungs-{_digest()[:8]}.safetensors"
+    if not path.exists():  # asked first, as data/ may be one that can only be read
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                write_weights(path, teach())
+    try:
+        return network_of(read_weights(path)[0])
+    except (WeightsError, RuntimeError) as error:
+        print(f"The lung network is taught anew. {error}")
     with FileLock(path.with_suffix(".lock")):
-        try:
-            return network_of(read_weights(path)[0])
-        except (WeightsError, RuntimeError) as error:  # it is not there yet, or was damaged
-            if path.exists():
-                print(f"The lung network is taught anew. {error}")
-            taught = teach()
-            write_weights(path, taught)
-    return network_of(taught)
+        write_weights(path, teach())
+    return network_of(read_weights(path)[0])
 
 
 def network_of(weights: dict[str, Tensor]) -> LungNetwork:
@@ -136,7 +139,7 @@ def save_network(path: Path) -> str:
 
 def teach(phantoms: int = PHANTOMS, steps: int = STEPS) -> dict[str, Tensor]:
     """Teach the network from nothing on so many synthetic films; its state."""
-    drawn = Parallel(n_jobs=-1)(delayed(_phantom)(seed) for seed in range(phantoms))
+    drawn = Parallel(n_jobs=-1, **workers())(delayed(_phantom)(seed) for seed in range(phantoms))
     films, fields = (torch.from_numpy(np.stack(arrays)).float().unsqueeze(1) for arrays in zip(*drawn, strict=True))
     generator, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
     torch.set_num_threads(THREADS)

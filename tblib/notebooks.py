@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from tblib.processes import end_kernel_with_server
 from tblib.run import STEPS, Run, Step, StepError, open_run, run_folder, write_json
 
 BY_WORKFLOW = "TBLIB_RUN"  # environment variable: the folder of the run that the workflow executes notebooks of
 LOCK = ".lock"  # in the run folder, held by the process that works on it
+NOTEBOOK = ".notebook.lock"  # held by the kernel that the workflow started, as long as it lives
+PATIENCE = 10  # seconds for that kernel to end
+
+_held: list[FileLock] = []  # a lock that nothing refers to is let go
 
 
 def read_record(run: Run) -> dict[str, Any]:
@@ -19,6 +26,23 @@ def read_record(run: Run) -> dict[str, Any]:
     if not run.path("run.json").is_file():
         return {"steps": {}, "complete": False}
     return run.facts("run.json")
+
+
+@contextmanager
+def working_alone(run: Run, else_do: str) -> Iterator[None]:
+    """Hold a run inside the block, once the kernel of a workflow that was killed has let go of it, too.
+
+    Raises:
+        StepError: another process works on it; `else_do` ends the sentence.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(run.path(LOCK), timeout=0))
+            with FileLock(run.path(NOTEBOOK), timeout=PATIENCE):
+                pass
+        except Timeout:
+            raise StepError(f"Another process is working on the run {run.folder}; wait for it, or {else_do}.") from None
+        yield
 
 
 def begin(step: str, cell: dict[str, Any]) -> Run:
@@ -41,7 +65,11 @@ def begin(step: str, cell: dict[str, Any]) -> Run:
     """
     pd.options.display.html.use_mathjax = False  # a dollar in a name starts no formula in a table
     if os.environ.get(BY_WORKFLOW):
-        return open_run(cell["run"])
+        run = open_run(cell["run"])
+        _held.append(FileLock(run.path(NOTEBOOK)))
+        _held[-1].acquire(timeout=PATIENCE)
+        return run
+    end_kernel_with_server()
     return _begin_by_hand(next(one for one in STEPS if one.name == step), cell)
 
 
@@ -71,18 +99,13 @@ def _record(run: Run, step: Step, settings: dict[str, Any]) -> None:
     """
     from tblib.parameters import kept_parameters
 
-    try:
-        with FileLock(run.path(LOCK), timeout=0):
-            record = read_record(run)
-            if record.get("complete"):
-                raise StepError(_refusal(run, step))
-            record["steps"].pop(step.name, None)  # its files will be others than the workflow left
-            record["parameters"] = kept_parameters(run) | {step.name: settings}
-            write_json(run.path("run.json"), record)
-    except Timeout:
-        raise StepError(
-            f"Another process is working on the run {run.folder}; wait for it, or name another run in the parameters."
-        ) from None
+    with working_alone(run, "name another run in the parameters"):
+        record = read_record(run)
+        if record.get("complete"):
+            raise StepError(_refusal(run, step))
+        record["steps"].pop(step.name, None)  # its files will be others than the workflow left
+        record["parameters"] = kept_parameters(run) | {step.name: settings}
+        write_json(run.path("run.json"), record)
 
 
 def _refusal(run: Run, step: Step) -> str:

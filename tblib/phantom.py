@@ -31,6 +31,7 @@ from tblib.box import Box, Widths
 from tblib.chest import SIDE, radiograph
 from tblib.edits import TINTS, Marker, Mask
 from tblib.film import Pixels
+from tblib.processes import workers
 from tblib.run import replacing
 
 CLASSES = ("Normal", "Tuberculosis")
@@ -497,7 +498,8 @@ def _write_zip(path: Path, films: int, seed: int, table: Preset) -> None:
     truth = csv.DictWriter(lines, columns, lineterminator="\n")
     truth.writeheader()
     jobs = (delayed(_drawn)(entry, table) for entry in _plan(films, seed))
-    with zipfile.ZipFile(path, "w") as archive, closing(Parallel(n_jobs=-1, return_as="generator")(jobs)) as drawn:
+    cores = Parallel(n_jobs=-1, return_as="generator", **workers())
+    with zipfile.ZipFile(path, "w") as archive, closing(cores(jobs)) as drawn:
         for pictures, row in tqdm(drawn, total=films, desc="drawing the demo", unit=" films"):
             for folder, picture in pictures.items():
                 _add(archive, f"demo/{folder}/{Path(row['file']).name}", picture)

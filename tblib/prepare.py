@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,24 @@ def decode_images(database: Database, files: list[str], size: int, path: Path, r
     """
     with replacing(path) as part:
         images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+        _claim(part)
         decode_into(images, database, files, remedy)
+
+
+def _claim(path: Path) -> None:
+    """Have the disk set aside all of a file, which may be a map of holes: filling one on a full disk kills the process.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    if not hasattr(os, "posix_fallocate"):  # Windows, which leaves no holes, and macOS
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that cannot, as ZFS
+                raise
 
 
 def decode_into(

@@ -20,7 +20,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from tblib import TblibError
+from tblib.processes import part_name
 from tblib.schemas import SchemaError, check_facts, check_table, parsed
+from tblib.shortages import ShortageError, shortage
 from tblib.text import as_cell, from_cell
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
@@ -120,13 +122,22 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; rename it onto `path` when the block ends well, else remove it.
 
     A reader therefore finds the old file or the whole new one, never a half-written one.
+
+    Raises:
+        ShortageError: there is no room, no memory or no right to write it.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(part_name(path.name))
     try:
         yield part
         os.replace(part, path)
+    except (OSError, MemoryError) as error:
+        told = shortage(error, path)
+        if told is None:
+            raise
+        raise ShortageError(told.replace(str(part), str(path))) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():  # asked first: where nothing may be written, even removing what is not there fails
+            part.unlink()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -337,7 +348,8 @@ def open_run(name: str) -> Run:
             pass
     except OSError as error:
         raise RunError(
-            f"The run folder {folder} cannot be written to ({error.strerror or error}); "
+            shortage(error, folder)
+            or f"The run folder {folder} cannot be written to ({error.strerror or error}); "
             "choose another with --name, or make it writable."
         ) from error
     return Run(folder)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
+import runpy
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,9 @@ from tempfile import TemporaryDirectory
 import nbformat
 
 from tblib.parameters import NOTEBOOKS
+from tblib.processes import clear_scratch, scratch
 from tblib.run import Run, run_folder
+from tblib.shortages import allow_open_files
 
 MESSAGE = 110 * 2**20  # bytes: an upload of 100 MB in one message; Jupyter's own limit drops 10 MiB without a word
 LARGE = {"websocket_max_message_size": MESSAGE}
@@ -45,7 +46,7 @@ def app(name: str, arguments: Iterable[str]) -> int:
     run = Run(run_folder(name))
     for file in NEEDED:
         run.need(file)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=scratch()) as folder:
         page = Path(folder) / "Tuberculosis on one chest film.ipynb"
         nbformat.write(panel_alone(run), page)
         return _served(
@@ -55,6 +56,7 @@ def app(name: str, arguments: Iterable[str]) -> int:
                 *_with(
                     {
                         "Voila.tornado_settings": json.dumps(LARGE | CLOSED),
+                        "Voila.connection_dir_root": str(scratch()),
                         "VoilaConfiguration.multi_kernel_manager_class": "tblib.page.PageKernels",
                     },
                     arguments,
@@ -81,13 +83,12 @@ def _with(options: dict[str, str], arguments: Iterable[str]) -> list[str]:
 
 
 def _served(command: list[str]) -> int:
-    """Run a server, a module and its arguments, until it ends. Ctrl-C, which reaches it, too, or SIGTERM ends it."""
-    with subprocess.Popen([sys.executable, "-m", *command]) as server:
-        before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())  # it must not outlive us
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            server.wait()
-            return 0
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    """Run a server, a module and its arguments, in this very process: one that were started could outlive it.
+
+    It ends by Ctrl-C or SIGTERM, and then ends its kernels.
+    """
+    allow_open_files()
+    clear_scratch()
+    sys.argv = command
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    return 0

@@ -20,14 +20,15 @@ from typing import Any
 
 import nbformat
 import papermill
-from filelock import FileLock, Timeout
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from tblib import budgets, remedies
 from tblib.catalogue import Database, data_path, find_data, open_database
 from tblib.database import files_of
-from tblib.notebooks import BY_WORKFLOW, LOCK, read_record
+from tblib.notebooks import BY_WORKFLOW, read_record, working_alone
 from tblib.parameters import (
     NOTEBOOKS,
     Parameters,
@@ -38,7 +39,12 @@ from tblib.parameters import (
     schema,
     with_whole_paths,
 )
+from tblib.processes import clear_parts, clear_scratch, scratch
 from tblib.run import ROOT, STEPS, Run, Step, StepError, code_digest, file_digest, open_run, versions, write_json
+from tblib.shortages import allow_open_files, shortage, shortage_in
+
+WANT = "perhaps for want of memory or open files (ulimit -n). The same command goes on from here."
+RUNNING = ".running.ipynb"  # ending of a notebook that is being executed
 
 
 def run_study(
@@ -68,8 +74,10 @@ def run_study(
         ParameterError: see `check_parameters`.
         RemedyError, BudgetError, ExternalError: a remedy, budget or an external database is not there.
         RunError: the run folder cannot be used.
+        ShortageError: there is no room for the demo or a file of the run, or too few files may be open.
         StepError: a notebook stopped; a complete run would be replaced; or another process works on it.
     """
+    allow_open_files()
     parameters, chosen = check_parameters(given, kept), chosen_steps(first, only)
     running = chosen or {step.name for step in STEPS}
     _refuse_early(parameters, running)
@@ -78,13 +86,18 @@ def run_study(
     run = open_run(name)
     parameters["eda"]["data"] = data
     parameters = {step: with_whole_paths(settings | {"run": run.name}) for step, settings in parameters.items()}
-    try:
-        with FileLock(run.path(LOCK), timeout=0):
-            return _run_steps(run, parameters, chosen, overwrite)
-    except Timeout:
-        raise StepError(
-            f"Another process is working on the run {run.folder}; wait for it, or give another --name."
-        ) from None
+    with working_alone(run, "give another --name"):
+        _clear(run)
+        return _run_steps(run, parameters, chosen, overwrite)
+
+
+def _clear(run: Run) -> None:
+    """Remove what commands that were killed left half-written: of this run, in ``data/`` and among temporary files."""
+    for folder in (run.folder, run.path("audit"), ROOT / "data"):
+        clear_parts(folder)
+    for notebook in run.path("notebooks").glob(f"*{RUNNING}"):
+        notebook.unlink()
+    clear_scratch()
 
 
 def _refuse_early(parameters: dict[str, Parameters], running: set[str]) -> None:
@@ -225,33 +238,52 @@ def execute(run: Run, step: Step, settings: Parameters) -> None:
     folder = run.path("notebooks")
     folder.mkdir(exist_ok=True)
     target = folder / step.notebook
-    running, failed = target.with_suffix(".running.ipynb"), target.with_suffix(".failed.ipynb")
+    running, failed = target.with_suffix(RUNNING), target.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     print(f"{step.name}: notebooks/{step.notebook}", flush=True)
     try:
-        with _working_on(run):
+        with _working_on(run), _kernel(step) as kernel:
             papermill.execute_notebook(
                 str(NOTEBOOKS / step.notebook),
                 str(running),
                 settings,
                 kernel_name="python3",
+                km=kernel,
                 stderr_file=sys.stderr,  # the progress bars of the cells
-                extra_arguments=["--log-level=ERROR"],  # each kernel warns of TCP, though it only talks to this process
+                extra_arguments=[
+                    "--log-level=ERROR",  # each kernel warns of TCP, though it only talks to this process
+                    f"--IPKernelApp.exec_lines=__import__('tblib.processes').processes.end_with({os.getpid()})",
+                ],
             )
         os.replace(running, target)
     except PapermillExecutionError as error:
         os.replace(running, failed)
-        raise StepError(
-            f"Step {step.name} stopped in this cell of {step.notebook}:\n\n{_indented(error.source)}\n\n"
-            f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {failed}\n"
-            "When the cause is mended, the same command goes on from here."
-        ) from error
+        raise StepError(_stopped(step, error, failed)) from error
     except DeadKernelError as error:
-        raise StepError(
-            f"The process of step {step.name} died, perhaps for want of memory. The same command goes on from here."
-        ) from error
+        raise StepError(f"The process of step {step.name} died, {WANT}") from error
+    except RuntimeError as error:  # nbclient's, of a kernel that died before it answered, or did not answer in time
+        if not str(error).startswith("Kernel "):
+            raise
+        raise StepError(f"The process of step {step.name} could not be started ({error}), {WANT}") from error
+    except OSError as error:
+        told = shortage(error, running)
+        raise StepError(f"Step {step.name} stopped. {told}") if told else error from error
     finally:
         running.unlink(missing_ok=True)
+
+
+def _stopped(step: Step, error: PapermillExecutionError, failed: Path) -> str:
+    """What to say of a cell that stopped: of a shortage without its code, which is not to blame."""
+    if error.ename == "CellExecutionError" and not error.evalue:  # papermill's, of a kernel that could not even tell
+        return f"The process of step {step.name} could not say what stopped it, {WANT}"
+    told = error.evalue if error.ename == "ShortageError" else shortage_in(f"{error.ename}: {error.evalue}")
+    if told:
+        return f"Step {step.name} stopped. {told}"
+    return (
+        f"Step {step.name} stopped in this cell of {step.notebook}:\n\n{_indented(error.source)}\n\n"
+        f"{error.ename}: {error.evalue}\n\nThe notebook as far as it came: {failed}\n"
+        "When the cause is mended, the same command goes on from here."
+    )
 
 
 @contextmanager
@@ -262,6 +294,21 @@ def _working_on(run: Run) -> Iterator[None]:
         yield
     finally:
         del os.environ[BY_WORKFLOW]
+
+
+@contextmanager
+def _kernel(step: Step) -> Iterator[AsyncKernelManager]:
+    """Manages the kernel of one notebook, started inside the block: ended in order, or at once after Ctrl-C."""
+    file = str(scratch() / f"{step.name}.json")  # by itself it would lie among everybody's temporary files
+    manager, at_once = AsyncKernelManager(kernel_name="python3", connection_file=file), False
+    try:
+        yield manager
+    except KeyboardInterrupt:
+        at_once = True  # it may be busy for long
+        raise
+    finally:
+        if manager.has_kernel:
+            run_sync(manager.shutdown_kernel)(now=at_once)
 
 
 def _indented(source: str) -> str:

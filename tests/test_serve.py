@@ -1,7 +1,6 @@
 """The panel in a real browser: through JupyterLab and through Voila, as the start commands serve it."""
 
 import contextlib
-import io
 import os
 import re
 import signal
@@ -329,9 +328,9 @@ def test_a_kernel_ends_without_a_goodbye_and_with_its_server_but_not_while_its_p
     time.sleep(7)
     move_a_slider(view)
     processes = psutil.Process(server.pid).children(recursive=True)
-    server.terminate()
-    gone, alive = psutil.wait_procs(processes, 20)
-    assert len(gone) >= 2
+    server.kill()  # it can end nothing itself
+    gone, alive = psutil.wait_procs(processes, 5)
+    assert len(gone) == 1  # the kernel
     assert alive == []
     view.context.close()
 
@@ -352,12 +351,7 @@ def test_an_app_without_an_evaluated_model_is_a_sentence(tmp_path, capsys):
 @pytest.mark.parametrize(("command", "server"), [(["lab"], "ServerApp"), (["app", "--name", "RUN"], "Voila")])
 def test_both_start_commands_raise_the_limit_of_a_message_and_pass_arguments_on(command, server, smoke, monkeypatch):
     started: list[list[str]] = []
-
-    def start(line: list[str]) -> io.BytesIO:
-        started.append(line)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(serve, "_served", lambda line: started.append(line) or 0)
     main([part.replace("RUN", str(smoke.folder)) for part in command] + ["--port=1234"])
     assert started[0][-1] == "--port=1234"
     limit = next(part for part in started[0] if part.startswith(f"--{server}.tornado_settings="))
