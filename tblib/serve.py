@@ -21,6 +21,7 @@ LARGE = {"websocket_max_message_size": MESSAGE}
 CLOSED = {  # a page with films on it asks nothing of the network; Voila's template would, for its icons
     "headers": {"Content-Security-Policy": "default-src 'self' ws: wss: data: blob: 'unsafe-inline' 'unsafe-eval'"}
 }
+WAIT = 2  # seconds for a kernel to end, which has nothing to put in order
 TAGS = ("parameters", "app")  # of the cells that the panel needs
 PANEL = "06_prediction.ipynb"
 NEEDED = ("model.safetensors", "metrics.json", "predictions.csv", "catalogue.json")
@@ -57,6 +58,7 @@ def app(name: str, arguments: Iterable[str]) -> int:
                     {
                         "Voila.tornado_settings": json.dumps(LARGE | CLOSED),
                         "Voila.connection_dir_root": str(scratch()),
+                        "KernelManager.shutdown_wait_time": str(WAIT),
                         "VoilaConfiguration.multi_kernel_manager_class": "tblib.page.PageKernels",
                     },
                     arguments,

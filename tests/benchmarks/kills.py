@@ -85,7 +85,7 @@ def lying_about(run: int, pids: set[int]) -> Files:
     found = [*folder.rglob("*.part"), *folder.rglob("*.running.ipynb"), *(CHECKOUT / "data").rglob("*.part")]
     for place in ("/dev/shm", gettempdir(), jupyter_runtime_dir()):
         for path in Path(place).glob("*"):
-            if pids.intersection(map(int, re.findall(r"\d+", path.name))):
+            if pids.intersection(map(int, re.findall(r"(?<![0-9a-z])\d+(?![0-9a-z])", path.name))):
                 found.append(path)
     return with_inodes(found)
 
