@@ -435,7 +435,8 @@ def write_demo(path: Path, films: int = 600, seed: int = 0, table: Preset = KAGG
         `path`.
 
     Raises:
-        DemoError: too few films, or the file cannot be written.
+        DemoError: too few films, or the folder cannot be made.
+        ShortageError: there is no room or no right to write the file.
     """
     if films < len(CLASSES):
         raise DemoError(f"A demo of {films} films cannot hold both classes; ask for {len(CLASSES)} or more.")

@@ -257,7 +257,7 @@ def _by_pillow(content: bytes, most: int, least: int, number: int = 0) -> tuple[
             return mode, _upright(scaled, _turn(image))  # Pillow turns a TIFF file itself as it decodes it
     except UnidentifiedImageError:
         raise PictureError(
-            f"is not a picture of a kind that is read (DICOM, {READ}); convert it to PNG or leave it out."
+            f"is not a picture that can be read (DICOM, {READ}); convert it to PNG or leave it out."
         ) from None
     except Image.DecompressionBombError:
         raise PictureError(

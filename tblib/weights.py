@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from tblib import TblibError
@@ -25,7 +25,9 @@ def write_weights(path: Path, tensors: dict[str, Tensor], texts: dict[str, str] 
     """Write tensors and texts about them to `path`, with their digest, whole or not at all."""
     texts, tensors = texts or {}, {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as part:
-        save_file(tensors, part, texts | {DIGEST: _digest(tensors, texts)})
+        part.write_bytes(
+            save(tensors, texts | {DIGEST: _digest(tensors, texts)})
+        )  # save_file hides why it fails
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

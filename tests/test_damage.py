@@ -23,7 +23,7 @@ from tblib.run import STEPS, DamagedError, Run, Step, write_json
 from tblib.weights import read_weights, write_weights
 
 FILES = [file for step in STEPS for file in step.writes] + ["run.json"]
-UNREAD = ("history.csv", "training.json")  # of which no answer is made
+UNREAD = ("passed_over.csv", "history.csv", "training.json")  # of which no answer is made
 EVERY = os.environ.get("TBLIB_DAMAGE") == "all"
 DAMAGES = ("empty", "cut", "flipped", "lacking", "mistyped")
 

@@ -158,7 +158,7 @@ def test_what_systems_and_programs_leave_in_folders_is_no_film_and_is_counted(tm
     assert set(database.passed_over.values()) == {HIDDEN}
     assert len(database.passed_over) == len(left)
     summary = build_catalogue(database).summary
-    assert f"passed over as no films (`passed_over.csv`): 8 ({HIDDEN})." in left_out(summary)
+    assert f"passed over as no films (passed_over.csv): 8 ({HIDDEN})." in left_out(summary)
 
 
 def test_masks_beside_images_are_no_films(tmp_path):

@@ -22,6 +22,7 @@ from tblib.box import Box, Widths
 from tblib.chest import radiograph
 from tblib.film import open_film
 from tblib.phantom import CLASSES, CLEAN, KAGGLE, PRESETS, SIDE, Prevalence, Truth, phantom_film, phantom_truth
+from tblib.shortages import ShortageError
 
 FILMS, TUBERCULOSIS = 60, 10
 DRAWS = 400
@@ -682,7 +683,7 @@ def test_a_failure_midway_leaves_no_part_and_what_was_there(tmp_path, monkeypatc
         write(*arguments, **named)
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fails_at_the_fourth)
-    expected = phantom.DemoError if isinstance(failure, OSError) else KeyboardInterrupt
+    expected = ShortageError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         phantom.write_demo(path, 12)
     assert len(calls) == 4

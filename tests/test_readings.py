@@ -59,7 +59,7 @@ def read(tmp_path, films, **columns):
     }
     path = tmp_path / "read.csv"
     pd.DataFrame(plain | columns).to_csv(path, index=False)
-    return readings._read(readings._csv(path), films)
+    return readings._read(readings.read_readings(path), films)
 
 
 def row_of(scores, artefact):
@@ -105,16 +105,16 @@ def test_what_is_not_known_is_not_scored(tmp_path):
 def test_films_are_known_by_their_bytes_alone(tmp_path):
     films = films_of(marker=[False, False, False])
     truth = read(tmp_path, films.iloc[[2]], marker="yes", place="tl")
-    assert readings._read(readings._csv(tmp_path / "read.csv"), films).index.tolist() == [2]
+    assert readings._read(readings.read_readings(tmp_path / "read.csv"), films).index.tolist() == [2]
     assert truth["L/R marker"].tolist() == [True]
 
 
 def test_a_table_that_is_none_is_refused(tmp_path):
     with pytest.raises(readings.ReadingsError, match=r"cannot be read.*tests/real_films\.csv"):
-        readings._csv(tmp_path / "nothing.csv")
+        readings.read_readings(tmp_path / "nothing.csv")
     (tmp_path / "other.csv").write_text("file,marker\nx,yes\n")
     with pytest.raises(readings.ReadingsError, match="lack the column"):
-        readings._csv(tmp_path / "other.csv")
+        readings.read_readings(tmp_path / "other.csv")
 
 
 def test_the_demos_truth_is_its_own(demo):
@@ -148,7 +148,7 @@ def test_scores_rank_films_that_were_treated(demo):
 
 def test_a_database_of_unknown_films_has_no_scores(demo):
     database, films, _ = demo
-    truth = readings._read(readings._csv(REAL), films)
+    truth = readings._read(readings.read_readings(REAL), films)
     assert truth.empty
     assert readings.scores(films, truth).empty
     assert readings.missed(films, truth, readings.SHAPES).empty
@@ -196,7 +196,7 @@ def unseen(films):
             row = artefacts.facts(seen) | {"sha256": wanted[name], "height": height, "width": width}
             rows.append(row | {"markers": ";".join(",".join(map(str, one.box)) for one in seen.markers)})
     found = pd.DataFrame(rows)
-    return found, readings._read(readings._csv(REAL), found)
+    return found, readings._read(readings.read_readings(REAL), found)
 
 
 def test_on_unseen_real_films_the_detectors_keep_what_the_readme_says(unseen):

@@ -45,11 +45,12 @@ def test_each_column_that_a_reader_needs_is_named_where_it_is_lacking_or_of_anot
             check_table(file, table.drop(columns=name))
         if column.wanted not in ("text", "a name"):
             other = table[name].astype(object).copy()
-            other.iloc[3] = "?"
-            with pytest.raises(SchemaError, match=rf"{name} is '\?' in row 4, not {column.wanted}"):
+            other.iloc[1] = "?"
+            with pytest.raises(SchemaError, match=rf"{name} is '\?' in row 2, not {column.wanted}"):
                 check_table(file, table.assign(**{name: other}))
-    with pytest.raises(SchemaError, match="it has no row"):
-        check_table(file, table.head(0))
+    if file != "passed_over.csv":  # every file may be a film
+        with pytest.raises(SchemaError, match="it has no row"):
+            check_table(file, table.head(0))
 
 
 @pytest.mark.parametrize(("text", "told"), [

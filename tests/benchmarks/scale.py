@@ -46,7 +46,7 @@ def write_films(path: Path, count: int) -> Catalogue:
         coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(buffer, "PNG")
         contents.append(buffer.getvalue())
     names = [f"SYNTHETIC/{'Tuberculosis' if i % 6 == 0 else 'Normal'}/{i:06}.png" for i in range(count)]
-    known = Catalogue(pd.DataFrame(), {})
+    known = Catalogue(pd.DataFrame(), {}, pd.DataFrame(columns=["file", "why"]))
     for most in (KINDS, count):
         with zipfile.ZipFile(path, "w") as file:
             for i, name in enumerate(names[:most]):
@@ -54,7 +54,7 @@ def write_films(path: Path, count: int) -> Catalogue:
         known = known if known.summary else build_catalogue(open_database(path))
     labels = [name.split("/")[1] for name in names]
     table = known.table.iloc[np.arange(count) % KINDS].assign(file=names, label=labels, twin_group=range(count))
-    return Catalogue(table.assign(**dict.fromkeys(GROUPING, False)), known.summary)
+    return Catalogue(table.assign(**dict.fromkeys(GROUPING, False)), known.summary, known.passed_over)
 
 
 def peak() -> float:
