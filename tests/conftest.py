@@ -64,12 +64,13 @@ def smoke(tmp_path_factory, demo) -> Run:
 
 
 @pytest.fixture(scope="session")
-def renamed(tmp_path_factory, demo) -> Run:
+def renamed(tmp_path_factory, demo, smoke) -> Run:
     """A second run of the same films in the same order: their names hold markup, and nothing says that they are drawn.
 
-    One file more is no film. Tests read the run and leave it as it is.
+    One file more is no film; what the first run's audit has trained is at hand. Tests read the run and leave it.
     """
     folder = tmp_path_factory.mktemp("renamed")
+    shutil.copytree(smoke.path("audit"), folder / "names" / "audit")
     markup = {
         label: f"{MARKUP}{tag} "
         for label, tag in (("Normal", "<b onclick=x>"), ("Tuberculosis", "<img src=x onerror=alert(1)>"))
