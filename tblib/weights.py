@@ -14,6 +14,7 @@ from torch import Tensor
 from tblib import TblibError
 from tblib.run import replacing
 
+TEXTS = "texts"  # of the file's metadata: all that goes with the weights, as JSON
 DIGEST = "sha256"  # of the metadata: over everything else in the file
 
 
@@ -22,12 +23,14 @@ class WeightsError(TblibError):
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], texts: dict[str, str] | None = None) -> None:
-    """Write tensors and texts about them to `path`, with their digest, whole or not at all."""
+    """Write tensors and texts about them to `path`, with their digest, whole or not at all.
+
+    The same tensors and texts give the same bytes: several texts would lie in the file in an order of chance.
+    """
     texts, tensors = texts or {}, {name: tensor.contiguous() for name, tensor in tensors.items()}
+    kept = json.dumps(texts | {DIGEST: _digest(tensors, texts)}, sort_keys=True)
     with replacing(path) as part:
-        part.write_bytes(
-            save(tensors, texts | {DIGEST: _digest(tensors, texts)})
-        )  # save_file hides why it fails
+        part.write_bytes(save(tensors, {TEXTS: kept}))  # save_file hides why it fails
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -41,7 +44,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             texts = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (it has no items)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:  # a type of number that torch has not, too
+        texts = json.loads(texts[TEXTS]) if TEXTS in texts else texts  # which earlier versions kept apart
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError("its texts are none")
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:  # torch's and JSON's, too
         raise WeightsError(f"{path} is no safetensors file, or a damaged one ({error}).") from error
     digest = texts.pop(DIGEST, None)
     if digest is not None and digest != _digest(tensors, texts):

@@ -165,3 +165,11 @@ def test_metadata_that_cannot_be_read_is_a_sentence(training, tmp_path):
     save_file(CNN(32).state_dict(), tmp_path / "m.safetensors", metadata)
     with pytest.raises(ModelError, match=r"does not tell of its training|its dropout is inf"):
         load_model(tmp_path / "m.safetensors")
+
+
+def test_the_same_model_is_the_same_file(tmp_path):
+    weights = CNN(32).state_dict()
+    files = [tmp_path / f"{number}.safetensors" for number in range(6)]
+    for file in files:
+        save_model(file, weights, PREPARATION, {"dropout": 0.1, "threads": 1})
+    assert len({file.read_bytes() for file in files}) == 1

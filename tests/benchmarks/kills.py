@@ -34,7 +34,7 @@ MARK = "TBLIB_KILLS"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SOON = 5  # seconds within which all must have ended
 A_RUN = 6  # kills, after which a run is let alone until it ends
-RESULTS = ("split.csv", "predictions.csv", "metrics.json", "shortcuts.json", "images.npy")
+RESULTS = ("split.csv", "predictions.csv", "metrics.json", "shortcuts.json", "images.npy", "model.safetensors")
 
 Files = set[tuple[Path, int]]  # with their inodes, as a new file may have an old one's name
 
