@@ -29,7 +29,8 @@ NAME = "imagecodecs"
 
 def is_available(uid: str) -> bool:
     """Whether this machine's imagecodecs was built with what a transfer syntax needs."""
-    return uid in CODECS and bool(getattr(imagecodecs, CODECS[uid].upper()).available)
+    codec = getattr(imagecodecs, CODECS.get(uid, "").upper(), None)  # older versions lack some
+    return bool(getattr(codec, "available", False))
 
 
 def _decode_frame(src: bytes, runner: DecodeRunner) -> bytes:
