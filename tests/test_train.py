@@ -122,7 +122,7 @@ def test_a_checkpoint_is_not_resumed_once_films_split_code_or_packages_are_other
     lambda whole: b"",
     lambda whole: whole[: len(whole) // 2],
     lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],  # a weight is another one
-    lambda whole: whole.replace(b'"history"', b'"stories"', 1),
+    lambda whole: whole.replace(b"history", b"stories", 1),
 ])  # fmt: skip
 def test_a_damaged_checkpoint_is_not_used(damage, tmp_path, monkeypatch, capsys):
     run = prepared(tmp_path)
