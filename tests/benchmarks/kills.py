@@ -184,8 +184,9 @@ def main() -> int:
     shutil.rmtree(HERE, ignore_errors=True)
     for name in ("tblib", "notebooks"):
         shutil.copytree(ROOT / name, CHECKOUT / name)
-    for name in ("data", "reports"):
+    for name in ("data", "reports", "tests"):
         (CHECKOUT / name).mkdir()
+    shutil.copy(ROOT / "tests" / "real_films.csv", CHECKOUT / "tests")  # which the demo's parameters name
     if options.keep_network:
         for path in (ROOT / "data").glob("lungs-*"):
             shutil.copy(path, CHECKOUT / "data")
