@@ -478,7 +478,7 @@ def _require_classes(path: Path, files: Files, labels: dict[str, str], negative:
         return
     folders = sorted({folder for file in files for folder in PurePosixPath(file).parts[:-1]})
     inner = next((file for file in files if file.lower().endswith(".zip")), None)
-    ended = next((file for file in files if _no_picture(file) != ARCHIVE and _ending(file)[1] in ENDINGS), None)
+    ended = next((file for file in files if _ending(file)[1] in ENDINGS and files.is_picture(file)), None)
     hint = f" It does hold {inner}: did you mean that?" if inner else ""
     dead = next((file for file, why in files.passed_over.items() if why == DEAD_LINK), None)
     hint += f" {dead} is {DEAD_LINK}." if dead else ""

@@ -187,6 +187,7 @@ def _walked(path: Path, passed: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Folder and name of each file below a folder, links followed, no folder twice by the same way."""
 
     def shut(error: OSError) -> None:
+        """Note a folder that the system does not list."""
         passed[printable(os.path.relpath(str(error.filename), path))] = SHUT
 
     above = {os.path.realpath(path)}

@@ -65,6 +65,7 @@ def stretched(values: Values, black: float, white: float) -> Pixels:
     """Uint8 of values of any type between two levels; what lies outside becomes black or white."""
 
     def of(part: Values) -> Values:
+        """Float32, 0 … 255, of some of the rows."""
         scaled = part.astype(np.float32)
         scaled -= np.float32(black)
         scaled *= np.float32(255 / ((white - black) or 1))

@@ -125,16 +125,20 @@ def _inflated(content: bytes, most: int) -> bytes:
     return content[:begin].replace(DEFLATED, EXPLICIT) + inflated
 
 
+def _take_from(group: Dataset, data: Dataset) -> None:
+    """Give the film the slope and the window that a functional group holds."""
+    for sequence, names in IN_GROUPS.items():
+        for item in group.get(sequence) or ():
+            found = filter(None, map(item.get_item, names))
+            data.update({element.tag: element for element in found})
+
+
 def _complete(data: Dataset) -> None:
     """Give the film elements that its file lacks, or holds elsewhere, where there is no doubt about them."""
+    from pydicom import Dataset
+
     for group in GROUPS:  # of multi-frame files; what holds for the first frame outweighs what all share
-        for items in data.get(group) or ():
-            for sequence, names in IN_GROUPS.items():
-                for item in items.get(sequence) or ():
-                    data.update(
-                        {data_element.tag: data_element for name in names if (data_element := item.get_item(name))}
-                    )
-            break
+        _take_from(next(iter(data.get(group) or ()), Dataset()), data)
     kind = re.sub(r"\s+", " ", str(data.get("PhotometricInterpretation") or "").strip().upper())
     samples = int(data.get("SamplesPerPixel") or 1)
     data.PhotometricInterpretation = "RGB" if kind in GREY and samples == 3 else kind

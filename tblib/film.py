@@ -30,9 +30,9 @@ class Film:
             photometric interpretation, e.g. ``MONOCHROME2``.
         pixels: uint8 (H, W) for one-channel files, uint8 (H, W, 3) red-green-blue for the others; 0 black … 255 white.
         bits: the depth by which a file of more than eight bits was scaled to eight. 8 for all that was not scaled by
-            one: files of eight bits, DICOM windows, and fractions or values below zero, which take their own range.
-        guessed: the file does not say how deep it is; `bits` is the least that holds its brightest pixel, or the least
-            that was asked for.
+            one: files of eight bits, DICOM windows, and fractions of one or below zero.
+        guessed: the file does not say how deep it is; `bits` is the least that holds nearly all of its pixels, or the
+            least that was asked for (`tblib.depth`).
     """
 
     mode: str

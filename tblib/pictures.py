@@ -112,17 +112,13 @@ def _png(content: bytes, most: int, least: int) -> tuple[str, Scaled]:
     scaled = _without_alpha(pixels, _png_depth(content, bits), least)
     mode = PNG_COLOURS[colour]
     named = "1" if bits == 1 and mode == "L" else "I;16" if bits == WHOLE and mode == "L" else mode
-    turned = any(kind in (b"eXIf", b"iTXt") for kind, _ in chunks(content))
+    turned = any(kind in (b"eXIf", b"iTXt") for kind, _, _ in chunks(content))
     return named, _upright(scaled, _orientation(content)) if turned else scaled
 
 
 def _bare(content: bytes) -> bytes:
     """A PNG file without what its pixels do not need: texts that inflate to any size, and what libpng would warn of."""
-    kept = [
-        content[at - 8 : at + int.from_bytes(content[at - 8 : at - 4], "big") + 4]
-        for kind, at in chunks(content)
-        if kind[:1].isupper() or kind == b"tRNS"
-    ]
+    kept = [content[at - 8 : end + 4] for kind, at, end in chunks(content) if kind[:1].isupper() or kind == b"tRNS"]
     return PNG + b"".join(kept)
 
 
@@ -135,11 +131,7 @@ def _need_no_more(content: bytes, rows: int) -> None:
     """
     if len(content) < LONG:
         return
-    parts = [
-        content[at : at + int.from_bytes(content[at - 8 : at - 4], "big")]
-        for kind, at in chunks(content)
-        if kind == b"IDAT"
-    ]
+    parts = [content[at:end] for kind, at, end in chunks(content) if kind == b"IDAT"]
     inflater = zlib.decompressobj()
     inflater.decompress(b"".join(parts), 2 * rows + LONG)  # interlaced rows are a little longer
     if inflater.unconsumed_tail:
@@ -147,21 +139,19 @@ def _need_no_more(content: bytes, rows: int) -> None:
 
 
 def _png_depth(content: bytes, bits: int) -> Depth | None:
-    at = next((at for kind, at in chunks(content) if kind == b"sBIT"), 0) if bits == WHOLE else 0
-    return (
-        Depth(content[at], WHOLE if content[at] >= WHOLE else content[at]) if at and 8 <= content[at] < WHOLE else None
-    )
+    at = next((at for kind, at, _ in chunks(content) if kind == b"sBIT"), 0) if bits == WHOLE else 0
+    return Depth(content[at], content[at]) if at and 8 <= content[at] < WHOLE else None
 
 
-def chunks(content: bytes) -> Iterator[tuple[bytes, int]]:
-    """Kind and place of the content of each chunk of a PNG file up to its end."""
+def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each chunk of a PNG file, and where its content begins and ends."""
     place = len(PNG)
     while place + 12 <= len(content):
-        kind = content[place + 4 : place + 8]
-        yield kind, place + 8
+        kind, end = content[place + 4 : place + 8], place + 8 + int.from_bytes(content[place : place + 4], "big")
+        yield kind, place + 8, end
         if kind == b"IEND":
             return
-        place += 12 + int.from_bytes(content[place : place + 4], "big")
+        place = end + 4  # behind the checksum
 
 
 def _without_alpha(pixels: Values, own: Depth | None, least: int) -> Scaled:

@@ -146,6 +146,7 @@ def signals_as_ctrl_c() -> Iterator[None]:
     """Make a KeyboardInterrupt with its number of SIGTERM, and of a closed terminal's SIGHUP, inside the block."""
 
     def stop(number: int, _frame: Any) -> None:
+        """What Ctrl-C does, with the number of the signal."""
         raise KeyboardInterrupt(number)
 
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

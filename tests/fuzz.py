@@ -104,8 +104,7 @@ def checked(content: bytes) -> bytes:
     if not content.startswith(PNG):
         return content
     fixed = bytearray(content)
-    for kind, at in chunks(content):
-        end = at + int.from_bytes(content[at - 8 : at - 4], "big")
+    for kind, at, end in chunks(content):
         if end + 4 <= len(content):
             fixed[end : end + 4] = struct.pack(">I", zlib.crc32(kind + content[at:end]))
     return bytes(fixed)
