@@ -107,17 +107,27 @@ def dice(one: Mask, other: Mask) -> Floats:
 def lung_network() -> LungNetwork:
     """The network, ready for use: read from ``data/``, or taught there first (half a minute, once)."""
     path = ROOT / "data" / f"lungs-{_digest()[:8]}.safetensors"
-    if not path.exists():  # asked first, as data/ may be one that can only be read
+    network = _kept_network(path)  # without the lock at first, as data/ may be one that can only be read
+    if network is None:
         with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                write_weights(path, teach())
+            network = _kept_network(path) or _taught_network(path)  # another process may have taught it meanwhile
+    return network
+
+
+def _kept_network(path: Path) -> LungNetwork | None:
+    """The network that lies there; None where there is none, or a damaged one."""
     try:
-        return network_of(read_weights(path)[0])
-    except (WeightsError, RuntimeError) as error:
-        print(f"The lung network is taught anew. {error}")
-    with FileLock(path.with_suffix(".lock")):
-        write_weights(path, teach())
-    return network_of(read_weights(path)[0])
+        return network_of(read_weights(path)[0]) if path.exists() else None
+    except (WeightsError, RuntimeError):
+        return None
+
+
+def _taught_network(path: Path) -> LungNetwork:
+    if path.exists():
+        print(f"The lung network is taught anew, as {path} is damaged.")
+    state = teach()
+    write_weights(path, state)
+    return network_of(state)
 
 
 def network_of(weights: dict[str, Tensor]) -> LungNetwork:

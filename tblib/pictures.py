@@ -92,10 +92,14 @@ def need_small(width: int, height: int, size: float, most: int) -> None:
         PictureError: it is larger.
     """
     if width * height > most or width * height * size > BYTES * most:
-        raise PictureError(
-            f"has more than {most:,} pixels, or {BYTES * most // 1_000_000} MB of them; shrink it first (this limit "
-            "guards against decompression bombs)."
-        )
+        raise _too_large(most)
+
+
+def _too_large(most: int) -> PictureError:
+    return PictureError(
+        f"has more than {most:,} pixels, or {BYTES * most // 1_000_000} MB of them; shrink it first (this limit guards "
+        "against decompression bombs)."
+    )
 
 
 def _png(content: bytes, most: int, least: int) -> tuple[str, Scaled]:
@@ -250,9 +254,7 @@ def _by_pillow(content: bytes, most: int, least: int, number: int = 0) -> tuple[
             f"is not a picture that can be read (DICOM, {READ}); convert it to PNG or leave it out."
         ) from None
     except Image.DecompressionBombError:
-        raise PictureError(
-            f"has more than {most:,} pixels; shrink it first (this limit guards against decompression bombs)."
-        ) from None
+        raise _too_large(most) from None
 
 
 @cache

@@ -197,7 +197,8 @@ class Predictor:
             EditError: a change does not fit on a film as small as this.
         """
         films = changed(film, changes, self.trained.lungs)
-        return WhatIf(films, *self.scores(np.stack([self._seen(grey) for grey in (film.grey, *films)])))
+        one_by_one = [self.scores(self._seen(grey)[None])[0] for grey in (film.grey, *films)]  # in a batch, a score's
+        return WhatIf(films, *one_by_one)  # last digits hang on its neighbours: a film as it is would seem to change
 
     def attribution(self, answer: Answer) -> Attribution:
         """Which pixels of the film as the model sees it move its logit (`tblib.saliency`), if the gates are open.

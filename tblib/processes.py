@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when its parent dies
 SHARED_MEMORY = Path("/dev/shm")
@@ -60,7 +61,13 @@ def end_kernel_with_server() -> None:
 
 def workers() -> dict[str, Any]:
     """Options with which joblib's `Parallel` starts processes that end with this one and write in its `scratch`."""
-    return {"backend": "loky", "initializer": end_with, "initargs": (os.getpid(),), "temp_folder": str(scratch())}
+    return {"backend": "loky", "initializer": _begin_work, "initargs": (os.getpid(),), "temp_folder": str(scratch())}
+
+
+def _begin_work(parent: int) -> None:
+    """What each worker does first."""
+    end_with(parent)
+    tqdm.set_lock(threading.RLock())  # its own is one for many processes: a semaphore, which a killed worker leaves
 
 
 @cache

@@ -132,7 +132,7 @@ def medical(film: Image.Image) -> Iterator[Odd]:
     yield "half.dcm", dicom(grey)[:-5000], "does not decode"
     yield "vast.dcm", dicom(grey, Rows=20_000, Columns=20_000), "more than 64,000,000 pixels"
     yield "prefix.dcm", b"\0" * 128 + b"DICM", "is a DICOM file"
-    for name in ("MR_small_RLE", "SC_rgb_small_odd_jpeg", "JPEG2000", "examples_ybr_color"):
+    for name in ("MR_small_RLE", "SC_rgb_small_odd_jpeg", "JPEG2000", "SC_ybr_full_422_uncompressed"):
         yield f"{name}.dcm", (SHIPPED / f"{name}.dcm").read_bytes(), ANY
     packed = (SHIPPED / "MR_small_RLE.dcm").read_bytes()
     for syntax in (uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.HTJ2KLossless):

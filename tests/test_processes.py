@@ -12,6 +12,8 @@ import psutil
 import pytest
 from conftest import grey_film, png, write_zip
 from filelock import FileLock
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
 
 from tblib import notebooks, processes
 from tblib.notebooks import NOTEBOOK, working_alone
@@ -127,6 +129,17 @@ def test_a_folder_that_is_locked_is_anothers_though_its_process_is_not_seen(tmp_
         assert folder.exists()
     clear_scratch()
     assert not folder.exists()
+
+
+def semaphores_beside_a_bar(_: int) -> list[str]:
+    with tqdm(disable=True):
+        return [path.name for path in processes.SHARED_MEMORY.glob(f"sem.*{os.getpid()}*")]
+
+
+@linux
+def test_a_worker_makes_no_semaphore_that_nobody_would_clear():
+    with parallel_config(**processes.workers()):
+        assert Parallel(n_jobs=2)(delayed(semaphores_beside_a_bar)(place) for place in range(4)) == [[]] * 4
 
 
 def test_a_part_is_named_by_file_machine_and_process():

@@ -278,7 +278,7 @@ def test_jupyterlab_runs_the_notebook_and_the_panel_lives(browser, smoke: Run, l
     view.locator(".jp-Notebook").wait_for(timeout=LATER)
     view.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=LATER)
     view.get_by_role("menuitem", name="Run", exact=True).click()
-    view.get_by_text("Run All Cells", exact=True).click()
+    view.locator("#jp-mainmenu-run").get_by_text("Run All Cells", exact=True).click()
     view.locator("data.probability").wait_for(timeout=LATER)
     view.get_by_text("moves the logit most beyond its placebo").wait_for(timeout=LATER)  # the finding, further below
     explore(view, open_predictor(smoke.path("model.safetensors")), film, large)
