@@ -95,7 +95,7 @@ def odd(film: Image.Image) -> Iterator[Odd]:
     yield "cmyk.jpg", saved(colour.convert("CMYK"), "JPEG"), ANY
     yield "cmyk.tif", saved(colour.convert("CMYK"), "TIFF"), SAME
     yield "lab.tif", saved(colour.convert("LAB"), "TIFF"), ANY
-    yield "ycbcr.tif", saved(colour.convert("YCbCr"), "TIFF"), ANY
+    yield "ycbcr.tif", saved(colour.convert("YCbCr"), "TIFF", compression="tiff_lzw"), ANY
     others = [film.transpose(Image.Transpose.ROTATE_180)]
     for kind in ("GIF", "PNG", "TIFF"):
         yield f"moving.{kind.lower()}", saved(film, kind, save_all=True, append_images=others), SAME
