@@ -280,7 +280,8 @@ def test_jupyterlab_runs_the_notebook_and_the_panel_lives(browser, smoke: Run, l
     view.get_by_role("menuitem", name="Run", exact=True).click()
     view.locator("#jp-mainmenu-run").get_by_text("Run All Cells", exact=True).click()
     view.locator("data.probability").wait_for(timeout=LATER)
-    view.get_by_text("moves the logit most beyond its placebo").wait_for(timeout=LATER)  # the finding, further below
+    finding = view.get_by_text("moves the logit most beyond its placebo")
+    finding.wait_for(state="attached", timeout=LATER)  # some versions hide what lies further below than the window
     explore(view, open_predictor(smoke.path("model.safetensors")), film, large)
     each_control_has_a_name(view)
     assert "Traceback" not in view.locator(".jp-Notebook").inner_text()
