@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tblib import RESEARCH_USE, TblibError, __version__
-from tblib.processes import signals_as_ctrl_c
+from tblib.processes import end_without_search, signals_as_ctrl_c
 from tblib.shortages import shortage
 
 KEPT = "What is finished is kept; the same command goes on from there."
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.arguments = others
     elif others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
+    end_without_search()
     try:
         with signals_as_ctrl_c():
             return int(options.command(options))

@@ -48,6 +48,8 @@ PARTS = Environment(loader=PackageLoader("tblib", "."), autoescape=select_autoes
 HTML: Any = PARTS.get_template("panel.html.j2").module  # its macros
 ALONE = RLock()  # held by whoever changes a panel: Jupyter may handle each widget's messages in a thread of its own
 
+_Picture = tuple[str, str, str, str]  # address, alternative text, caption, class in the style sheet
+
 
 @dataclass
 class _Batch:
@@ -295,11 +297,11 @@ class PredictionPanel(widgets.VBox):
         self.answer.value = self.outcome.value = ""
         self.what_if.layout.display = "flex" if case and case.answer else "none"
         if case and case.answer:
-            self.attribution = None
-            self._draw_answer()
+            self.attribution, among_others = None, self._among_others(case.answer)
+            self._draw_answer(among_others)
             self._draw_outcome()
             self.attribution = self.predictor.attribution(case.answer)
-            self._draw_answer()
+            self._draw_answer(among_others)
 
     def _judge_again(self) -> None:
         """Another operating point: new verdicts from the same scores."""
@@ -309,15 +311,19 @@ class PredictionPanel(widgets.VBox):
         ]
         self._list(judged, keep=True)
         if self.case and self.case.answer:
-            self._draw_answer()
+            self._draw_answer(self._among_others(self.case.answer))
             self._draw_outcome()
 
-    def _draw_answer(self) -> None:
+    def _among_others(self, answer: Answer) -> _Picture:
+        """The figure of a score among the run's test films."""
+        drawn, alt = figures.picture(figures.place_figure(_place(answer, self.predictor)), self.synthetic)
+        return _png(drawn), alt, "the score among the run's test films", "wide"
+
+    def _draw_answer(self, among_others: _Picture) -> None:
         case = self.case
         assert case is not None
         assert case.answer is not None
         answer, attribution = case.answer, self.attribution
-        place = _place(answer, self.predictor)
         pictures = [
             (_address(answer.film.pixels), "the film as given", f"as given ({answer.film.mode})", ""),
             (_address(answer.seen), "the same, small and grey", f"as the model sees it, {len(answer.seen)} px", ""),
@@ -325,15 +331,13 @@ class PredictionPanel(widgets.VBox):
         if attribution and attribution.found is not None:
             moving = figures.overlay(answer.seen, attribution.found)
             pictures.append((_address(moving), "the film under a map of what moves the score", "what moves it", ""))
-        drawn, alt = figures.picture(figures.place_figure(place), self.synthetic)
-        pictures.append((_png(drawn), alt, "the score among the run's test films", "wide"))
         self.answer.value = HTML.answer(
             case.name,
             answer,
             self.predictor.trained.preparation["positive"],
             POINTS[self.point.value],
-            pictures,
-            figures.place_sentence(place),
+            [*pictures, among_others],
+            figures.place_sentence(_place(answer, self.predictor)),
             case.cautions,
             attribution.sentence if attribution else "Looking for what moves the score …",
         )

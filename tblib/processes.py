@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import os
 import platform
 import re
@@ -50,6 +51,12 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def begin_kernel(parent: int) -> None:
+    """What a notebook's kernel does first: it ends with `parent`, and in order, its `scratch` removed, by SIGTERM."""
+    end_with(parent)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+
+
 def end_kernel_with_server() -> None:
     """`end_with` for the kernel of a notebook; nothing where this process is none, or its server does not say so."""
     kernels = sys.modules.get("ipykernel.kernelapp")
@@ -57,6 +64,11 @@ def end_kernel_with_server() -> None:
         server = kernels.IPKernelApp.instance().parent_handle
         if server == os.getppid():
             end_with(server)
+
+
+def end_without_search() -> None:
+    """Have this process end without Python's last search for garbage, which takes a second once torch is loaded."""
+    atexit.register(gc.freeze)
 
 
 def workers() -> dict[str, Any]:
@@ -67,6 +79,7 @@ def workers() -> dict[str, Any]:
 def _begin_work(parent: int) -> None:
     """What each worker does first."""
     end_with(parent)
+    end_without_search()
     tqdm.set_lock(threading.RLock())  # its own is one for many processes: a semaphore, which a killed worker leaves
 
 

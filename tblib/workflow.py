@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import hashlib
 import importlib.metadata
 import json
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import nbformat
 import papermill
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import KernelProvisionerBase
 from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
@@ -44,6 +46,7 @@ from tblib.run import ROOT, STEPS, Run, Step, StepError, code_digest, file_diges
 from tblib.shortages import allow_open_files, shortage, shortage_in
 
 WANT = "perhaps for want of memory or open files (ulimit -n). The same command goes on from here."
+END = 5  # seconds that a notebook's kernel has to end in order
 RUNNING = ".running.ipynb"  # ending of a notebook that is being executed
 
 
@@ -252,7 +255,7 @@ def execute(run: Run, step: Step, settings: Parameters) -> None:
                 stderr_file=sys.stderr,  # the progress bars of the cells
                 extra_arguments=[
                     "--log-level=ERROR",  # each kernel warns of TCP, though it only talks to this process
-                    f"--IPKernelApp.exec_lines=__import__('tblib.processes').processes.end_with({os.getpid()})",
+                    f"--IPKernelApp.exec_lines=__import__('tblib.processes').processes.begin_kernel({os.getpid()})",
                 ],
             )
         os.replace(running, target)
@@ -307,8 +310,17 @@ def _kernel(step: Step) -> Iterator[AsyncKernelManager]:
         at_once = True  # it may be busy for long
         raise
     finally:
-        if manager.has_kernel:
-            run_sync(manager.shutdown_kernel)(now=at_once)
+        if manager.has_kernel and manager.provisioner:
+            if not at_once:
+                run_sync(_end_in_order)(manager.provisioner)
+            run_sync(manager.shutdown_kernel)(now=True)
+
+
+async def _end_in_order(kernel: KernelProvisionerBase) -> None:
+    """By SIGTERM: asked to shut down, a kernel waits for the tracker of its workers' memory, which ignores signals."""
+    await kernel.terminate()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(kernel.wait(), END)
 
 
 def _indented(source: str) -> str:

@@ -7,9 +7,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from tblib.catalogue import build_catalogue, open_database
 from tblib.parameters import read_parameters
 from tblib.phantom import write_demo
 from tblib.run import ROOT, Run, run_folder
@@ -94,6 +96,12 @@ def films() -> Path:
     if not folder:
         pytest.skip("no real films: set TBLIB_FILMS to a folder that holds TB_database.zip")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def real_films(films) -> pd.DataFrame:
+    """The catalogue of the real films. Tests leave it as it is."""
+    return build_catalogue(open_database(films / "TB_database.zip")).table
 
 
 @pytest.fixture(scope="session")

@@ -534,8 +534,8 @@ def test_nothing_is_unpacked(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_real_films_have_the_counts_and_twins_that_are_known(films):
-    table = table_of(films / "TB_database.zip")
+def test_real_films_have_the_counts_and_twins_that_are_known(films, real_films):
+    table = real_films
     assert table["label"].value_counts().to_dict() == {"Normal": 680, "Tuberculosis": 258}
     assert (table["problem"] == "").all()
     group = table.assign(stem=table["file"].str.extract(r"([^/]+)\.png$", expand=False)).set_index("stem")["twin_group"]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tblib.catalogue import build_catalogue, open_database, usable
+from tblib.catalogue import usable
 from tblib.metrics import Scored
 from tblib.probes import (
     FILE_FACTS,
@@ -100,8 +100,8 @@ def test_importance_names_the_fact_that_tells():
     assert table["mean"].iloc[1:].abs().max() < 0.1
 
 
-def test_the_known_figures_of_the_database_come_out(films):
-    table = usable(build_catalogue(open_database(films / "TB_database.zip")).table)
+def test_the_known_figures_of_the_database_come_out(real_films):
+    table = usable(real_films)
     found = probe_file_facts(table, "Tuberculosis", replicates=200, seed=0)
     assert found[RULE]["sensitivity"]["value"] >= 0.95
     assert found[RULE]["specificity"]["value"] == 1

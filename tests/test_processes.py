@@ -131,15 +131,15 @@ def test_a_folder_that_is_locked_is_anothers_though_its_process_is_not_seen(tmp_
     assert not folder.exists()
 
 
-def semaphores_beside_a_bar(_: int) -> list[str]:
-    with tqdm(disable=True):
-        return [path.name for path in processes.SHARED_MEMORY.glob(f"sem.*{os.getpid()}*")]
-
-
 @linux
 def test_a_worker_makes_no_semaphore_that_nobody_would_clear():
+    def left() -> list[str]:
+        """Semaphores of this process beside a bar; a function of the module would cost workers all its imports."""
+        with tqdm(disable=True):
+            return [path.name for path in processes.SHARED_MEMORY.glob(f"sem.*{os.getpid()}*")]
+
     with parallel_config(**processes.workers()):
-        assert Parallel(n_jobs=2)(delayed(semaphores_beside_a_bar)(place) for place in range(4)) == [[]] * 4
+        assert Parallel(n_jobs=2)(delayed(left)() for _ in range(4)) == [[]] * 4
 
 
 def test_a_part_is_named_by_file_machine_and_process():

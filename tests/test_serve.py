@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -104,6 +105,15 @@ def voila(voila_process):
     return voila_process[1:]
 
 
+@pytest.fixture(scope="module")
+def voila_page(browser, voila):
+    """The page in the dark, once it shows a film."""
+    page = opened(browser, f"{voila[0]}?theme=dark")
+    page[0].locator("data.probability").wait_for(timeout=LATER)
+    yield page
+    page[0].context.close()
+
+
 @pytest.fixture
 def impatient_voila(smoke, tmp_path):
     """It ends kernels seconds after their page is gone, by options that a person gives."""
@@ -142,15 +152,15 @@ def lab(smoke, tmp_path_factory):
     yield from ((address, log) for _ in served(arguments, address, log))
 
 
-def opened(browser, address: str, width: int = 1100):
-    """A page that tells what it asked for and what it complained about."""
-    context = browser.new_context(viewport={"width": width, "height": 1000})
+def opened(browser, address: str):
+    """A page that tells what it asked for and what it complained about; it has begun, as its kernel takes its time."""
+    context = browser.new_context(viewport={"width": 1100, "height": 1000})
     view = context.new_page()
     view.set_default_timeout(SOON)
     asked, faults = [], []
     view.on("requestfinished", lambda request: asked.append(request.url))
     view.on("pageerror", lambda error: faults.append(str(error)))
-    view.goto(address, timeout=LATER)
+    view.goto(address, timeout=LATER, wait_until="commit")
     return view, asked, faults
 
 
@@ -246,10 +256,9 @@ def each_control_has_a_name(view) -> None:
         assert all(re.match(rf'- {role} "[^"]+"', control) for control in controls), role
 
 
-def test_voila_serves_the_panel_alone(browser, smoke: Run, voila, film, large):
+def test_voila_serves_the_panel_alone(smoke: Run, voila, voila_page, film, large):
     address, log = voila
-    view, asked, faults = opened(browser, address)
-    view.locator("data.probability").wait_for(timeout=LATER)
+    view, asked, faults = voila_page
     explore(view, open_predictor(smoke.path("model.safetensors")), film, large)
     each_control_has_a_name(view)
     assert view.get_by_text(RESEARCH_USE).is_visible()
@@ -257,19 +266,17 @@ def test_voila_serves_the_panel_alone(browser, smoke: Run, voila, film, large):
     assert [url for url in asked if not url.startswith((address, "data:", "blob:", "ws:"))] == []
     assert faults == []
     assert "Traceback" not in log.read_text()
-    view.context.close()
 
 
-def test_the_panel_fits_on_a_phone_and_keeps_its_notice_in_sight(browser, voila):
-    view, _, faults = opened(browser, f"{voila[0]}?theme=dark", width=400)
-    view.locator("data.probability").wait_for(timeout=LATER)
+def test_the_panel_fits_on_a_phone_and_keeps_its_notice_in_sight(voila_page):
+    view, _, faults = voila_page
+    view.set_viewport_size({"width": 400, "height": 1000})
     view.get_by_text("random weights").wait_for()
     nothing_sticks_out(view)
     view.get_by_role("button", name="Undo all changes").scroll_into_view_if_needed()
     box = view.get_by_text(RESEARCH_USE).bounding_box()
     assert 0 <= box["y"] < 100
     assert faults == []
-    view.context.close()
 
 
 def test_jupyterlab_runs_the_notebook_and_the_panel_lives(browser, smoke: Run, lab, film, large):
@@ -319,11 +326,12 @@ def test_a_kernel_ends_with_its_page(browser, voila_process):
 
 def test_a_kernel_ends_without_a_goodbye_and_with_its_server_but_not_while_its_page_is_open(browser, impatient_voila):
     server, address, _ = impatient_voila
-    unheard = urllib.request.urlopen(address, timeout=LATER / 1000).read()  # as a page left before it was ready
-    assert b"application/vnd.jupyter.widget-view+json" in unheard  # the kernel worked longer than it may idle
-    view, lost = (opened(browser, address)[0] for _ in range(2))
-    for page in (view, lost):
-        page.locator("data.probability").wait_for(timeout=LATER)
+    with ThreadPoolExecutor() as thread:
+        unheard = thread.submit(lambda: urllib.request.urlopen(address, timeout=LATER / 1000).read())  # left unready
+        view, lost = (opened(browser, address)[0] for _ in range(2))
+        for page in (view, lost):
+            page.locator("data.probability").wait_for(timeout=LATER)
+    assert b"application/vnd.jupyter.widget-view+json" in unheard.result()  # its kernel worked longer than 4 s
     lost.context.close()  # says nothing, as a browser that was killed
     until(lambda: len(kernels(server)) == 1, 30)
     time.sleep(7)
