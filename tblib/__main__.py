@@ -29,7 +29,6 @@ def main(arguments: list[str] | None = None) -> int:
         options.arguments = others
     elif others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
-    end_without_search()
     try:
         with signals_as_ctrl_c():
             return int(options.command(options))
@@ -131,4 +130,5 @@ def _app(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    end_without_search()
     sys.exit(main())

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from tblib.processes import end_kernel_with_server, end_without_search
+from tblib.processes import end_kernel_with_server
 from tblib.run import STEPS, Run, Step, StepError, open_run, run_folder, write_json
 
 BY_WORKFLOW = "TBLIB_RUN"  # environment variable: the folder of the run that the workflow executes notebooks of
@@ -63,7 +63,6 @@ def begin(step: str, cell: dict[str, Any]) -> Run:
         RunError: the run folder cannot be used.
         StepError: the run is complete, or another process works on it.
     """
-    end_without_search()
     pd.options.display.html.use_mathjax = False  # a dollar in a name starts no formula in a table
     if os.environ.get(BY_WORKFLOW):
         run = open_run(cell["run"])

@@ -54,6 +54,7 @@ def _watch(parent: int) -> None:
 def begin_kernel(parent: int) -> None:
     """What a notebook's kernel does first: it ends with `parent`, and in order, its `scratch` removed, by SIGTERM."""
     end_with(parent)
+    end_without_search()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 
@@ -61,6 +62,7 @@ def end_kernel_with_server() -> None:
     """`end_with` for the kernel of a notebook; nothing where this process is none, or its server does not say so."""
     kernels = sys.modules.get("ipykernel.kernelapp")
     if kernels and kernels.IPKernelApp.initialized():
+        end_without_search()
         server = kernels.IPKernelApp.instance().parent_handle
         if server == os.getppid():
             end_with(server)
