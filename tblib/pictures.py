@@ -168,13 +168,15 @@ def _without_alpha(pixels: Values, own: Depth | None, least: int) -> Scaled:
     if not opaque:
         return scaled._replace(pixels=np.ascontiguousarray(scaled.pixels))
     alpha = pixels[..., -1] if pixels.dtype == np.uint8 else eight_bits(pixels[..., -1], own, 8).pixels
-    planes = np.moveaxis(np.atleast_3d(scaled.pixels), 2, 0)
-    laid = np.stack([_laid_on_black(plane, alpha) for plane in planes], 2)  # one at a time, for the sake of memory
-    return scaled._replace(pixels=laid.reshape(scaled.pixels.shape))
+    return scaled._replace(pixels=_laid_on_black(scaled.pixels, alpha if channels == 2 else alpha[..., None]))
 
 
-def _laid_on_black(plane: Pixels, alpha: Pixels) -> Pixels:
-    return ((plane.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+def _laid_on_black(colours: Pixels, alpha: Pixels) -> Pixels:
+    laid, height = np.empty(colours.shape, np.uint8), max(1, SLAB // colours.shape[1])
+    for top in range(0, len(laid), height):  # some rows at a time, for the sake of memory
+        rows = slice(top, top + height)
+        laid[rows] = (colours[rows].astype(np.uint16) * alpha[rows] + 127) // 255
+    return laid
 
 
 def _tiff(content: bytes, most: int, least: int) -> tuple[str, Scaled]:
