@@ -188,6 +188,7 @@ def test_an_audit_that_was_stopped_goes_on_with_what_is_left(run):
     removed = files[0].read_bytes()
     files[0].unlink()
     assert shortcuts.climb(audit) == first
+    shortcuts.plant(audit)
     shutil.rmtree(run.path("audit"))
     assert shortcuts.climb(audit) == first
     assert removed

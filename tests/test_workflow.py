@@ -129,7 +129,7 @@ def test_a_step_whose_forerunners_are_not_done_is_refused(tmp_path, demo, execut
     assert executed == []
 
 
-def test_after_a_failure_the_message_shows_the_cell_and_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
+def test_after_a_failure_the_message_shows_the_cell_and_the_same_command_goes_on(tmp_path, capsys):
     """One film too few for a split; the database is then mended."""
     films = {f"Normal/n{i}.png": png(grey_film(i)) for i in range(12)}
     films |= {f"Tuberculosis/t{i}.png": png(grey_film(40 + i)) for i in range(9)}
@@ -149,11 +149,14 @@ def test_after_a_failure_the_message_shows_the_cell_and_the_same_command_goes_on
     folders = {path: int(path.name.split("-")[1]) for path in scratch().parent.glob("tblib-*-*")}
     assert [path for path, process in folders.items() if not psutil.pid_exists(process)] == []  # kernels clear theirs
 
-    executed: list[str] = []
-    monkeypatch.setattr(workflow, "execute", lambda run, step, settings: executed.append(step.name))
-    main(command)
+    assert main(command) == 1
     assert "eda: unchanged, skipped" in capsys.readouterr().out
-    assert executed[0] == "preparation"
+
+
+def test_a_notebook_without_its_inputs_says_which_step_to_run(tmp_path):
+    for step in STEPS[1:3]:
+        with pytest.raises(StepError, match=rf"MissingInputError: {step.reads[0]}|MissingInputError: .*--only"):
+            workflow.execute(workflow.open_run(str(tmp_path / "empty")), step, {"run": str(tmp_path / "empty")})
 
 
 def test_one_process_a_run(run, demo):
