@@ -71,15 +71,15 @@ def stretched(values: Values, black: float, white: float) -> Pixels:
         scaled *= np.float32(255 / ((white - black) or 1))
         return np.rint(scaled, out=scaled).clip(0, 255, out=scaled)
 
-    return _by_parts(of, values)
+    return by_parts(of, values)
 
 
-def _by_parts(function: Callable[[Values], Values], values: Values) -> Pixels:
-    """Uint8 of the shape of `values`: the function of them, some rows at a time, for the sake of memory."""
+def by_parts(function: Callable[..., Values], values: Values, *others: Values) -> Pixels:
+    """Uint8 of the shape of `values`: the function of these and `others`, some rows at a time, to spare memory."""
     found = np.empty(values.shape, np.uint8)
     rows = max(1, SLAB * len(values) // max(values.size, 1))
     for top in range(0, len(values), rows):
-        found[top : top + rows] = function(values[top : top + rows])
+        found[top : top + rows] = function(*(each[top : top + rows] for each in (values, *others)))
     return found
 
 
@@ -123,7 +123,7 @@ def _of_fractions(values: Values, least: int) -> Scaled:
 
 
 def _shifted(deep: Values, by: int) -> Pixels:
-    return _by_parts(lambda part: np.minimum(np.right_shift(part, by), 255), deep)
+    return by_parts(lambda part: np.minimum(np.right_shift(part, by), 255), deep)
 
 
 def _is_spread(deep: Values, bits: int) -> bool:

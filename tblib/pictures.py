@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from PIL.PpmImagePlugin import PpmImageFile
 
 from tblib import TblibError
-from tblib.depth import SLAB, WHOLE, Depth, Pixels, Scaled, Values, bit_depth, eight_bits
+from tblib.depth import SLAB, WHOLE, Depth, Pixels, Scaled, Values, bit_depth, by_parts, eight_bits
 
 BYTES = 4  # of a decoded pixel, where a film has as many as are allowed
 FORMATS = (  # Pillow's names; others run programs, or hold what is no film
@@ -168,15 +168,12 @@ def _without_alpha(pixels: Values, own: Depth | None, least: int) -> Scaled:
     if not opaque:
         return scaled._replace(pixels=np.ascontiguousarray(scaled.pixels))
     alpha = pixels[..., -1] if pixels.dtype == np.uint8 else eight_bits(pixels[..., -1], own, 8).pixels
-    return scaled._replace(pixels=_laid_on_black(scaled.pixels, alpha if channels == 2 else alpha[..., None]))
+    laid = by_parts(_laid_on_black, scaled.pixels, alpha if channels == 2 else alpha[..., None])
+    return scaled._replace(pixels=laid)
 
 
-def _laid_on_black(colours: Pixels, alpha: Pixels) -> Pixels:
-    laid, height = np.empty(colours.shape, np.uint8), max(1, SLAB // colours.shape[1])
-    for top in range(0, len(laid), height):  # some rows at a time, for the sake of memory
-        rows = slice(top, top + height)
-        laid[rows] = (colours[rows].astype(np.uint16) * alpha[rows] + 127) // 255
-    return laid
+def _laid_on_black(colours: Pixels, alpha: Pixels) -> Values:
+    return (colours.astype(np.uint16) * alpha + 127) // 255
 
 
 def _tiff(content: bytes, most: int, least: int) -> tuple[str, Scaled]:
