@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-power study-kills lint lock clean
+.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-power study-kills picture lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ study-power: .venv/tested  ## does it find what is there: cues planted into demo
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
 	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0
+
+picture: .venv/tested report  ## the README's picture, notebooks/abstract.svg, from the demo's audit
+	$(BIN)/python -m tests.benchmarks.picture
 
 lint: .venv/tested  ## ruff and mypy, notebooks included
 	$(BIN)/ruff check .

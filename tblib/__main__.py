@@ -1,28 +1,26 @@
 """The command line: ``python -m tblib run``, ``predict``, ``lab`` and ``app``."""
 
-from __future__ import annotations
-
 import argparse
+import importlib.metadata
 import io
 import signal
 import sys
 from pathlib import Path
 
-from tblib import RESEARCH_USE, TblibError, __version__
-from tblib.processes import end_without_search, signals_as_ctrl_c
-from tblib.shortages import shortage
+from tblib import TblibError
+from tblib.system.processes import end_without_search, signals_as_ctrl_c
+from tblib.system.shortages import shortage
+from tblib.system.text import RESEARCH_USE
 
-KEPT = "What is finished is kept; the same command goes on from there."
+KEPT = "What is finished is kept; the same command continues from there."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM (128 and its number).
-
-    Errors are sentences on stderr.
-    """
+    """Run one command and print errors as sentences on stderr.
+    The exit status is 0 on success, 1 after an error, 130 after Ctrl-C and 143 after SIGTERM (128 + signal number)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may lack letters that films' names have
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack characters of file names
     parser = _parser()
     options, others = parser.parse_known_args(_with_files(sys.argv[1:] if arguments is None else arguments))
     if hasattr(options, "arguments"):
@@ -48,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _with_files(arguments: list[str]) -> list[str]:
-    """Arguments among which a film called ``-x.png``, as a pattern of the shell may give it, is no option."""
+    """Keep a film called ``-x.png``, as a shell pattern may expand to, from being parsed as an option."""
     if arguments[:1] != ["predict"]:
         return arguments
     return [f"./{one}" if one.startswith("-") and Path(one).is_file() else one for one in arguments]
@@ -56,7 +54,7 @@ def _with_files(arguments: list[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tblib", description="What is a TB classifier's accuracy made of?")
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("tblib"))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run the study's notebooks and write the report")
     run.add_argument("--data", help="demo, kaggle, or a zip or folder of films (default: the run's, or demo)")
@@ -87,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from tblib.parameters import asked_parameters, refuse_idle
-    from tblib.workflow import chosen_steps, run_study
+    from tblib.report.parameters import asked_parameters, refuse_idle
+    from tblib.report.pipeline import chosen_steps, run_study
 
     name = options.name or (Path(options.data).absolute().stem if options.data else "demo")
     pairs, chosen = dict(options.p), chosen_steps(options.first, options.only)
@@ -101,13 +99,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from tblib.predict import films_named, need_new_file, open_predictor, predict_files
-    from tblib.run import write_table
+    from tblib.predict.predictor import films_named, need_new_file, open_predictor, predict_files
+    from tblib.system.files import write_table
 
     if options.csv:
         need_new_file(options.csv)
     predictor = open_predictor(options.model)
-    predictor.threshold(options.point)  # says so if there is none
+    predictor.threshold(options.point)  # raises if there is none
     table = predict_files(predictor, films_named(options.files), options.point, options.warnings)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}", na_rep="–"))
     print(RESEARCH_USE)
@@ -117,14 +115,14 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    from tblib.parameters import NOTEBOOKS
-    from tblib.serve import lab
+    from tblib.report.parameters import NOTEBOOKS
+    from tblib.report.serve import lab
 
     return lab(options.folder or NOTEBOOKS, options.arguments)
 
 
 def _app(options: argparse.Namespace) -> int:
-    from tblib.serve import app
+    from tblib.report.serve import app
 
     return app(options.name, options.arguments)
 

@@ -1,37 +1,34 @@
-"""The films as tensors: one part of the split for a device, in batches, augmented a whole batch at a time."""
-
-from __future__ import annotations
+"""The films of one part of the split as tensors on a device, in batches, augmented one batch at a time."""
 
 import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tblib.film import Pixels
-from tblib.prepare import Normalisation
+from tblib.arrays import Ints, Normalisation, Pixels
+from tblib.devices import pick_device
 
-# What lies outside a film that is moved -> grid_sample's name. The edge repeated adds nothing to the film; black adds
-# a film border to films of both classes alike, so that borders tell less of the class.
-OUTSIDE = {"edge": "border", "black": "zeros"}
+# How the area beyond a film's edge is filled after augmentation -> grid_sample's name. Repeating the edge adds nothing;
+# black adds a film border to both classes alike, so that borders predict the class less well.
+PADDING = {"edge": "border", "black": "zeros"}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a training film is moved, each drawn evenly from − to + the figure; no flip, ever.
+    """Ranges of the augmentation, each sampled uniformly from − to + the value.
 
-    A flip would mirror the L/R marker and put the heart on the right: neither is a film one meets.
+    There is no flip: it would mirror the L/R marker and put the heart on the right, and neither occurs on real films.
 
     Attributes:
-        shift: of the side, in both directions.
-        scale: of the size.
-        brightness: added, of the full grey range.
-        contrast: of the distance to the film's own mean grey.
+        shift: share of the side, in both directions.
+        scale: share of the size.
+        brightness: added, share of the full grey range.
+        contrast: share of the distance to the film's own mean grey.
     """
 
     shift: float = 0.05
@@ -41,59 +38,64 @@ class Augmentation:
 
 
 class TBDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Films of one part and their targets float32 (N,), 1 for the positive class, for one device.
+    """Films of one part with targets float32 (N,), 1 for the positive class, for one device.
 
-    On a card the films lie as uint8 in its memory where they fit; elsewhere they stay where `images` has
-    them, be it a mapped file, and each batch is fetched from there. So memory does not grow with the database.
+    On a CUDA card the films are kept as uint8 in its memory if they fit. Elsewhere they stay in `images`, which may be
+    a memory-mapped file, and are loaded batch by batch, so memory does not grow with the database.
 
     Attributes:
-        device: where batches come out.
-        targets: float32 (N,), there.
-        groups: int64 (N,), there.
-        resident: whether the films lie there, too.
+        device: where batches are returned.
+        targets: float32 (N,), on the device.
+        groups: int64 (N,), on the device.
+        resident: whether the films are on the device, too.
     """
 
     def __init__(
         self,
         images: Pixels,
-        targets: npt.NDArray[np.int64],
-        device: torch.device,
-        rows: npt.NDArray[np.int64] | None = None,
-        groups: npt.NDArray[np.int64] | None = None,
+        targets: Ints,
+        device: torch.device | None = None,
+        rows: Ints | None = None,
+        groups: Ints | None = None,
         resident: bool = True,
     ) -> None:
-        """Take the films at `rows` int64 (N,), by default all, of images uint8 (M, H, W); targets and groups are (N,).
+        """Use the films at `rows` int64 (N,), default all, of images uint8 (M, H, W); targets and groups are (N,).
 
-        Groups, by default the targets, are those that a remedy may balance. Films that are to be changed before they
-        are moved (`batch`) must not be `resident`.
+        The device is by default the one that `pick_device` selects. Groups, by default the targets, are used for
+        balanced sampling. Films must not be `resident` if `batch` shall change them.
         """
         chosen = np.arange(len(images)) if rows is None else np.array(rows, dtype=np.int64)
-        self.device = device
-        self._targets = torch.from_numpy(np.array(targets)).float()  # (N,), for the host to look at without waiting
+        self.device = device = device or pick_device()
+        self._targets = torch.from_numpy(np.array(targets)).float()  # (N,), read on the host without waiting
         self._groups = self._targets.long() if groups is None else torch.from_numpy(np.array(groups))  # (N,), the same
         self.targets, self.groups = self._targets.to(device), self._groups.to(device)
-        self._images, self._chosen = images, torch.from_numpy(chosen)  # not copied; (N,)
+        self._images, self._chosen = images, torch.from_numpy(chosen)  # films not copied; rows (N,)
         self.resident = resident and device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
         self._films = self._fetch(self._chosen).to(device) if self.resident else None
+
+    @property
+    def side(self) -> int:
+        """Pixels per side of a film."""
+        return int(self._images.shape[-1])
 
     def __len__(self) -> int:
         """Number of films."""
         return len(self._chosen)
 
     def __getitem__(self, rows: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Films uint8 and targets float32 at `rows`: one number, or int64 (B,) for a batch."""
+        """Films uint8 and targets float32 at `rows`: one index, or int64 (B,) for a batch."""
         if isinstance(rows, int):
             films, targets, _ = self.batch(torch.tensor([rows]))
             return films[0], targets[0]
         return self.batch(rows)[:2]
 
     def batch(self, rows: Tensor, change: Callable[[Pixels], Pixels] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Films uint8 (B, 1, H, W), targets float32 (B,) and groups int64 (B,) at `rows`, int64 (B,) of `order`.
+        """Films uint8 (B, 1, H, W), targets float32 (B,) and groups int64 (B,) at `rows`, int64 (B,) from `order`.
 
-        What is to `change` gets and gives films uint8 (B, H, W) in main memory, before each batch is moved once.
+        `change` maps films uint8 (B, H, W) to the same shape in main memory, before the batch is moved to the device.
 
         Raises:
-            ValueError: films that are to be changed are `resident`.
+            ValueError: `change` is given, but the films are `resident`.
         """
         there = self.move(rows)
         if self._films is None:
@@ -105,46 +107,42 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         return self._films[there], self.targets[there], self.groups[there]
 
     def order(self, generator: torch.Generator | None = None, balanced: bool = False) -> Tensor:
-        """Int64 (N,) where the films lie: the numbers of the films, shuffled where a CPU `generator` is given.
-
-        With `balanced` they are drawn with replacement, both targets alike and their groups alike within a target.
-        """
+        """Int64 (N,) on the films' device: their indices, shuffled if a CPU `generator` is given. With `balanced` they
+        are sampled with replacement, so that targets, and groups within a target, weigh the same."""
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         if balanced:
             order = torch.multinomial(self._shares(), len(self), replacement=True, generator=generator)
         return order if self._films is None else self.move(order)
 
     def _shares(self) -> Tensor:
-        """Float64 (N,): how often each film is drawn where groups are to weigh the same within each target."""
+        """Float64 (N,): sampling weights by which both targets, and the groups within each, weigh the same."""
         groups, targets = self._groups, self._targets
         sizes = torch.bincount(groups).double()
         of_target = torch.stack([torch.bincount(groups[targets == label]).ne(0).sum() for label in (0, 1)]).double()
         return 1 / (sizes[groups] * of_target[targets.long()])
 
     def _fetch(self, rows: Tensor) -> Tensor:
-        """Films uint8 (B, 1, H, W) at `rows` of the images; the pages of a mapped file are given back."""
+        """Films uint8 (B, 1, H, W) at `rows` of the images; pages of a mapped file are released."""
         films = np.take(self._images, rows.numpy(), axis=0)
         mapped = self._images.base if getattr(self._images, "mode", None) == "r" else None
-        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has not
-            mapped.madvise(mmap.MADV_DONTNEED)  # or every page read would count as this process's memory
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not available on Windows
+            mapped.madvise(mmap.MADV_DONTNEED)  # otherwise every page read would count as memory of this process
         return torch.from_numpy(films).unsqueeze(-3)
 
     def move(self, host: Tensor) -> Tensor:
-        """To the device; a CUDA card computes on meanwhile.
-
-        MPS copies while the host waits: it would read the memory later, when other numbers may lie there.
-        """
+        """Move a tensor to the device, asynchronously on CUDA.
+        On MPS the host waits: the copy would read the memory later, after it may have been overwritten."""
         held = host.pin_memory() if self.device.type == "cuda" and host.device.type == "cpu" else host
         return held.to(self.device, non_blocking=self.device.type != "mps")
 
 
 def _fits(size: int, device: torch.device) -> bool:
-    """Whether so many bytes leave a CUDA card half of its free memory for the network; other devices share ours."""
+    """Whether `size` bytes leave half of a CUDA card's free memory to the network; other devices share main memory."""
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def batches(data: TBDataset, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of uint8 (B, 1, H, W) and float32 (B,): shuffled where a CPU `generator` is given, else in order."""
+    """Batches of uint8 (B, 1, H, W) and float32 (B,), shuffled if a CPU `generator` is given."""
     for rows in data.order(generator).split(size):
         yield data[rows]
 
@@ -154,31 +152,28 @@ def normalise(films: Tensor, by: Normalisation) -> Tensor:
     return ((films.float() - by.mean) / by.sd).contiguous(memory_format=torch.channels_last)
 
 
-def draws(count: int, generator: torch.Generator) -> Tensor:
-    """Float32 (5, count), −1 … 1: what `augment` does to so many films, by the CPU `generator`.
-
-    Drawn on the CPU a seed means the same on every device, and drawn for a whole epoch it is moved once.
-    """
+def augmentation_parameters(count: int, generator: torch.Generator) -> Tensor:
+    """Float32 (5, count), −1 … 1: parameters of `augment` for `count` films.
+    They are sampled on the CPU, so that a seed means the same on every device, and moved once per epoch."""
     return 2 * torch.rand(5, count, generator=generator) - 1
 
 
-def augment(films: Tensor, by: Augmentation, drawn: Tensor, side: int | None = None, outside: str = "edge") -> Tensor:
-    """Float32 (B, 1, side, side), 0 … 255: each film moved, scaled, brightened and stretched by its own draw.
+def augment(films: Tensor, by: Augmentation, moves: Tensor, side: int | None = None, padding: str = "edge") -> Tensor:
+    """Float32 (B, 1, side, side), 0 … 255: films uint8 (B, 1, H, W) with moves, scale, brightness and contrast.
 
     Args:
-        films: uint8 (B, 1, H, W).
-        by: how far.
-        drawn: float32 (5, B) of `draws`, on the films' device.
-        side: of what comes out, by default the films' own. At half of it each pixel is about the mean of four.
-        outside: one of `OUTSIDE`: what a move brings in from beyond the film.
+        by: ranges of the parameters.
+        moves: float32 (5, B) of `augmentation_parameters`, on the films' device.
+        side: of the output, default that of the films. At half of it each pixel is about the mean of four.
+        padding: one of `PADDING`: how the area beyond the film's edge is filled.
     """
     count, side = len(films), side or films.shape[-1]
-    moves = torch.zeros(count, 2, 3, device=films.device)
-    moves[:, 0, 0] = moves[:, 1, 1] = 1 + by.scale * drawn[0]
-    moves[:, :, 2] = 2 * by.shift * drawn[1:3].T  # affine_grid counts the side from −1 to 1
-    grid = F.affine_grid(moves, [count, 1, side, side], align_corners=False)
-    moved = F.grid_sample(films.float(), grid, padding_mode=OUTSIDE[outside], align_corners=False)
+    affine = torch.zeros(count, 2, 3, device=films.device)
+    affine[:, 0, 0] = affine[:, 1, 1] = 1 + by.scale * moves[0]
+    affine[:, :, 2] = 2 * by.shift * moves[1:3].T  # affine_grid counts the side from −1 to 1
+    grid = F.affine_grid(affine, [count, 1, side, side], align_corners=False)
+    moved = F.grid_sample(films.float(), grid, padding_mode=PADDING[padding], align_corners=False)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-    contrast = 1 + by.contrast * drawn[3].view(-1, 1, 1, 1)
-    brightness = 255 * by.brightness * drawn[4].view(-1, 1, 1, 1)
+    contrast = 1 + by.contrast * moves[3].view(-1, 1, 1, 1)
+    brightness = 255 * by.brightness * moves[4].view(-1, 1, 1, 1)
     return ((moved - mean) * contrast + mean + brightness).clamp(0, 255)

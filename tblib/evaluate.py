@@ -1,44 +1,30 @@
-"""Evaluation: the model's scores on validation and test, its operating points, calibration and metrics."""
+"""Evaluation: scores on validation and test, operating points, calibration and metrics."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from scipy.special import expit, log_expit
 
-from tblib.metrics import (
-    KAGGLE_FILMS,
-    Estimate,
-    Floats,
-    Scored,
-    at_balance,
-    average_precision,
-    bootstrap_weights,
-    calibration,
-    composites,
-    confusion,
-    ppv_at,
-    proportions,
-    ranking,
-)
-from tblib.model import AGAIN, ModelError, TrainedModel, load_model
-from tblib.run import Run, write_json, write_table
-from tblib.train import films_of, infer, load_part, pick_device
+from tblib import metrics
+from tblib.arrays import Floats, Ints
+from tblib.metrics import Estimate, Scored, bootstrap_weights, calibration, ranking
+from tblib.model import AGAIN, ModelError, films_of, logits_of
+from tblib.prepare import load_part
+from tblib.run import Run
+from tblib.system.files import write_json, write_table
+from tblib.trained import TrainedModel, load_model
 
-SENSITIVITIES = (0.90, 0.95)  # wanted at the operating points that validation gives
-PREVALENCES = (0.01, 0.05, 0.10)  # at which a positive predictive value is given
-COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1", "mcc")  # of a point
-SHARPEST, BLUNTEST = 0.05, 20.0  # temperatures between which the best is looked for
+SENSITIVITIES = (0.90, 0.95)  # of the operating points chosen on validation
+PREVALENCES = (0.01, 0.05, 0.10)  # at which the positive predictive value is given
+SHARPEST, BLUNTEST = 0.05, 20.0  # range of temperatures searched
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a logit becomes a calibrated probability: sigmoid((logit − shift) / temperature).
+    """Calibrated probabilities: sigmoid((logit − shift) / temperature).
 
     Attributes:
         shift: ln(pos_weight), by which a weighted loss raises the logits (Elkan 2001).
@@ -57,11 +43,11 @@ class Calibration:
 
 
 def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
-    """Score validation and test, write ``predictions.csv`` and ``metrics.json``, return the latter's content.
+    """Score validation and test, write ``predictions.csv`` and ``metrics.json``, and return the content of the latter.
 
-    Thresholds and temperature come from validation; every metric is measured on test. Each metric is an
-    object with value, low and high (95 %): Wilson limits for proportions, percentiles of `replicates`
-    bootstrap samples for the others, twin groups kept whole in both.
+    Thresholds and temperature come from validation; every metric is measured on test and is an object with value, low
+    and high (95 %): Wilson limits for proportions, percentiles of `replicates` bootstrap samples for the others. Both
+    keep duplicate groups whole.
 
     Raises:
         ModelError: the model was trained on another preparation than the run's.
@@ -72,18 +58,18 @@ def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
     scaling = fit_calibration(val["logit"].to_numpy(), val["target"].to_numpy(), trained.training["pos_weight"])
     predictions["calibrated"] = scaling.probability(predictions["logit"].to_numpy())
     test = predictions.loc[test.index]
-    metrics = measure(test, thresholds(val), scaling, replicates, seed)
+    found = measure(test, thresholds(val), scaling, replicates, seed)
     write_table(run.path("predictions.csv"), predictions)
-    write_json(run.path("metrics.json"), metrics)
-    return metrics
+    write_json(run.path("metrics.json"), found)
+    return found
 
 
 def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
-    """The validation and test rows of ``split.csv`` with the model's logit and probability = sigmoid(logit).
+    """Return the validation and test rows of ``split.csv`` with the model's logit and probability = sigmoid(logit).
 
     Raises:
-        ModelError: the model was trained on another preparation than the run's, does not tell how it was trained, or
-            gives a film no finite score.
+        ModelError: the model was trained on another preparation than the run's, lacks its training parameters, or gives
+            a film no finite score.
     """
     preparation = run.facts("preparation.json")
     lacking = [name for name in ("threads", "pos_weight") if name not in trained.training]
@@ -94,19 +80,18 @@ def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
             f"The model in {run.folder} was trained on another preparation (input {trained.size} px; the run's images "
             f"have {preparation['size']} px). Train again: {run.command('--from', 'training')}"
         )
-    torch.set_num_threads(trained.training["threads"])  # sums depend on it in their last bits
-    device = pick_device()
-    cnn = trained.cnn.to(device)
+    torch.set_num_threads(trained.training["threads"])  # the last bits of sums depend on it
     rows = run.table("split.csv")
     parts = []
     for part in ("val", "test"):
-        logits = infer(cnn, films_of(load_part(run, part, device)), trained.normalisation).cpu().double().numpy()
+        data = load_part(run, part)
+        logits = logits_of(trained.cnn.to(data.device), films_of(data), trained.normalisation).cpu().double().numpy()
         parts.append(rows[rows["part"] == part].assign(logit=logits, probability=expit(logits)))
     return pd.concat(parts, ignore_index=True)
 
 
 def thresholds(val: pd.DataFrame) -> dict[str, float]:
-    """Operating points: 0.5, and the highest thresholds that reach 90 % and 95 % sensitivity on validation."""
+    """Operating points: 0.5, and the highest thresholds with 90 % and 95 % sensitivity on validation."""
     positives = np.sort(val.loc[val["target"] == 1, "probability"].to_numpy())[::-1]
     points = {"0.5": 0.5}
     for wanted in SENSITIVITIES:
@@ -114,13 +99,13 @@ def thresholds(val: pd.DataFrame) -> dict[str, float]:
     return points
 
 
-def fit_calibration(logits: Floats, target: npt.NDArray[np.int64], pos_weight: float) -> Calibration:
-    """The temperature with the least log loss on validation, after the shift of `pos_weight` is taken out.
+def fit_calibration(logits: Floats, target: Ints, pos_weight: float) -> Calibration:
+    """Fit the temperature with the lowest log loss on validation, after removing the shift of `pos_weight`.
 
-    Where the scores separate validation without an error the loss only falls as the temperature goes
-    to 0, and says nothing about test: then it stays at 1, with a note.
+    If the scores separate validation perfectly, the loss keeps falling as the temperature approaches 0, which says
+    nothing about test: the temperature then stays 1, with a note.
     """
-    from scipy.optimize import minimize_scalar  # slow to import, and a prediction fits nothing
+    from scipy.optimize import minimize_scalar  # slow to import, and not needed for predictions
 
     shift = float(np.log(pos_weight))
     signed = np.where(target == 1, 1.0, -1.0) * (logits - shift)
@@ -139,7 +124,7 @@ def fit_calibration(logits: Floats, target: npt.NDArray[np.int64], pos_weight: f
 def measure(
     test: pd.DataFrame, points: dict[str, float], scaling: Calibration, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """The content of ``metrics.json`` from the test rows of the predictions."""
+    """Compute the content of ``metrics.json`` from the test rows of the predictions."""
     scored = _scored(test, "probability")
     weights = bootstrap_weights(scored, replicates, seed)
     positives = int(scored.target.sum())
@@ -148,51 +133,46 @@ def measure(
         "n": len(test),
         "positives": positives,
         "prevalence": positives / len(test),
-        "twin_groups": int(test["twin_group"].nunique()),
+        "duplicate_groups": int(test["duplicate_group"].nunique()),
         "majority_accuracy": max(positives, len(test) - positives) / len(test),
         **{name: value for name, value in at["0.5"].items() if name not in ("threshold", "confusion")},
         "auroc": ranking(scored, weights)._asdict(),
-        "average_precision": ranking(scored, weights, average_precision)._asdict(),
+        "average_precision": ranking(scored, weights, metrics.average_precision)._asdict(),
         **_objects(calibration(_scored(test, "calibrated"), weights)),
         "thresholds": points,
         "operating_points": at,
-        "calibration": {
-            "shift": scaling.shift,
-            "temperature": scaling.temperature,
-            "note": scaling.note,
-            "before": _objects(calibration(scored, weights)),
-        },
+        "calibration": asdict(scaling) | {"before": _objects(calibration(scored, weights))},
         "intervals": {
             "level": 0.95,
             "replicates": replicates,
             "seed": seed,
             "method": "proportions: Wilson at Kish's effective number; the rest: percentiles of a bootstrap of "
-            "twin groups within classes, or, where all replicates are the same, both Wilson limits at once",
+            "duplicate groups within classes, or, where all replicates are the same, both Wilson limits at once",
         },
     }
 
 
 def worst(test: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most `most` test rows, those first whose probability is farthest from the truth."""
+    """Return at most `most` test rows, starting with those whose probability is farthest from the truth."""
     distance = (test["target"] - test["probability"]).abs()
     return test.loc[distance.sort_values(ascending=False, kind="stable").index[:most]]
 
 
 def _operating_point(scored: Scored, threshold: float, weights: Floats) -> dict[str, Any]:
-    shares = proportions(scored, threshold)
+    shares = metrics.proportions(scored, threshold)
     se, sp = shares["sensitivity"], shares["specificity"]
     return {
         "threshold": threshold,
-        "confusion": {name: int(count[0]) for name, count in confusion(scored, threshold).items()},
+        "confusion": {name: int(count[0]) for name, count in metrics.confusion(scored, threshold).items()},
         **_objects(shares),
-        **_objects(composites(scored, threshold, weights)),
-        "accuracy_at_3500_700": at_balance(se, sp, *KAGGLE_FILMS)._asdict(),
-        "ppv_at_prevalence": {f"{p:g}": ppv_at(se, sp, p)._asdict() for p in PREVALENCES},
+        **_objects(metrics.composites(scored, threshold, weights)),
+        "accuracy_at_3500_700": metrics.at_balance(se, sp, *metrics.KAGGLE_FILMS)._asdict(),
+        "ppv_at_prevalence": {f"{p:g}": metrics.ppv_at(se, sp, p)._asdict() for p in PREVALENCES},
     }
 
 
 def _scored(rows: pd.DataFrame, column: str) -> Scored:
-    return Scored(rows["target"].to_numpy(), rows[column].to_numpy(), rows["twin_group"].to_numpy())
+    return Scored(rows["target"].to_numpy(), rows[column].to_numpy(), rows["duplicate_group"].to_numpy())
 
 
 def _objects(estimates: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:

@@ -1,6 +1,4 @@
-"""Numbers with their intervals: proportions, odds ratios, and the scores of a classifier, twins respected."""
-
-from __future__ import annotations
+"""Metrics with confidence intervals: proportions, odds ratios and classifier scores, allowing for near-duplicates."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,25 +6,25 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Z = NormalDist().inv_cdf(0.975)  # intervals are at 95 %
+from tblib.arrays import Floats, Ints, Mask
+
+Z = NormalDist().inv_cdf(0.975)  # for 95 % intervals
 ECE_BINS = 10
-KAGGLE_FILMS = (3500, 700)  # normal, tuberculosis: the balance at which accuracies on that database are published
-DRAWS = 9_999  # permutations behind a p value, so that the least one is 1/10,000 however few replicates are asked for
-AT_ONCE = 4_000_000  # cells of a table of permutations that are made at a time
+KAGGLE_FILMS = (3500, 700)  # normal, tuberculosis: the class balance of published accuracies on that database
+DRAWS = 9_999  # permutations per p value, whose minimum is therefore 1/10,000 however few replicates are requested
+AT_ONCE = 4_000_000  # cells of a table of permutations computed at a time
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval; None where it is not defined."""
+    """A value with its 95 % interval; None where undefined."""
 
     value: float | None
     low: float | None
     high: float | None
 
     def text(self, percent: bool = False) -> str:
-        """For people: ``0.962 (0.931 to 0.984)`` or ``96.2 % (93.1 to 98.4)``."""
+        """Format for display: ``0.962 (0.931 to 0.984)`` or ``96.2 % (93.1 to 98.4)``."""
         if self.value is None or self.low is None or self.high is None:
             return "not defined"
         if percent:
@@ -36,21 +34,21 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Scored:
-    """Films with what a classifier says of them.
+    """Films with the scores of a classifier.
 
     Attributes:
         target: int (N,), 1 for the positive class.
-        score: float (N,), higher means more positive; a probability where Brier score or ECE is asked for.
-        group: int (N,), twin group.
+        score: float (N,), higher means more positive; must be a probability for Brier score and ECE.
+        group: int (N,), duplicate group.
     """
 
-    target: npt.NDArray[np.int64]
+    target: Ints
     score: Floats
-    group: npt.NDArray[np.int64]
+    group: Ints
 
 
 def wilson(hits: float, n: float) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson 1927); `n` may be an effective number, not whole."""
+    """A proportion with Wilson's score interval (Wilson 1927); `n` may be a fractional effective sample size."""
     if n <= 0:
         return Estimate(None, None, None)
     p = hits / n
@@ -59,11 +57,11 @@ def wilson(hits: float, n: float) -> Estimate:
     return Estimate(float(p), float(max(0.0, min(p, centre - half))), float(min(1.0, max(p, centre + half))))
 
 
-def clustered_wilson(hit: npt.NDArray[np.bool_], group: npt.NDArray[np.int64]) -> Estimate:
-    """The share of true entries of `hit` (N,), with a Wilson interval in which twins count as one film.
+def clustered_wilson(hit: Mask, group: Ints) -> Estimate:
+    """The share of true entries of `hit` (N,), with a Wilson interval in which near-duplicates count as one film.
 
-    The effective number is Kish's n² / Σm² over twin groups of m films: exact where twins always share
-    the answer, and too wide, never too narrow, where they do not (Kish 1965, Survey Sampling).
+    The effective sample size is Kish's n² / Σm² over duplicate groups of m films (Kish 1965, Survey Sampling): exact if
+    near-duplicates always agree, otherwise the interval is too wide, never too narrow.
     """
     if len(hit) == 0:
         return Estimate(None, None, None)
@@ -72,18 +70,18 @@ def clustered_wilson(hit: npt.NDArray[np.bool_], group: npt.NDArray[np.int64]) -
     return wilson(float(hit.mean()) * effective, effective)
 
 
-def net_share(turned: Floats, group: npt.NDArray[np.int64]) -> Estimate:
-    """The mean of `turned` (N,), −1, 0 or 1: the share that turned one way less the share that turned the other.
+def net_share(turned: Floats, group: Ints) -> Estimate:
+    """The mean of `turned` (N,), −1, 0 or 1: the share that changed one way minus the share that changed the other.
 
-    Limits by the method of variance estimates recovery (Zou and Donner 2008) from both shares' Wilson limits and the
-    correlation that two shares of one sample have, so that films of which none turned leave an interval, too.
+    Limits by the method of variance estimates recovery (Zou and Donner 2008) from the Wilson limits of both shares and
+    the correlation of two shares of one sample, so the interval has a width even if no film changed.
     """
     there, back = clustered_wilson(turned > 0, group), clustered_wilson(turned < 0, group)
     return _difference(there, back, correlated=True)
 
 
 def _difference(one: Estimate, other: Estimate, correlated: bool = False) -> Estimate:
-    """One proportion less another, from their limits: Newcombe's (1998) hybrid where they are independent."""
+    """Difference of two proportions from their limits: Newcombe's (1998) hybrid interval if they are independent."""
     p, low, high = one
     q, least, most = other
     if p is None or low is None or high is None or q is None or least is None or most is None:
@@ -95,9 +93,7 @@ def _difference(one: Estimate, other: Estimate, correlated: bool = False) -> Est
 
 def odds_ratio(positives_with: int, positives: int, negatives_with: int, negatives: int) -> Estimate:
     """Odds of a cue among positives over its odds among negatives, with Woolf's logit interval.
-
-    Half a film is added to each cell (Haldane 1956, Anscombe 1956), so that an empty cell gives a finite figure.
-    """
+    0.5 is added to each cell (Haldane 1956, Anscombe 1956), so that an empty cell gives a finite value."""
     a, b = positives_with + 0.5, positives - positives_with + 0.5
     c, d = negatives_with + 0.5, negatives - negatives_with + 0.5
     centre, half = np.log(a * d / (b * c)), Z * np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
@@ -105,7 +101,7 @@ def odds_ratio(positives_with: int, positives: int, negatives_with: int, negativ
 
 
 def at_balance(sensitivity: Estimate, specificity: Estimate, negatives: int, positives: int) -> Estimate:
-    """Accuracy that a sensitivity and a specificity give at another class balance; limits from both limits at once."""
+    """Accuracy of a sensitivity and a specificity at another class balance; both limits are combined."""
     share = positives / (negatives + positives)
     pairs = [(se, sp) for se, sp in zip(sensitivity, specificity, strict=True) if se is not None and sp is not None]
     values = [share * se + (1 - share) * sp for se, sp in pairs]
@@ -113,10 +109,9 @@ def at_balance(sensitivity: Estimate, specificity: Estimate, negatives: int, pos
 
 
 def ppv_at(sensitivity: Estimate, specificity: Estimate, prevalence: float) -> Estimate:
-    """Positive predictive value at a prevalence by Bayes' rule; limits from both limits at once, so rather wide."""
+    """Positive predictive value at a prevalence by Bayes' rule; both limits are combined, so the interval is wide."""
 
     def bayes(se: float | None, sp: float | None) -> float | None:
-        """True positives over all that is called, a film's share of each."""
         if se is None or sp is None:
             return None
         called = se * prevalence + (1 - sp) * (1 - prevalence)
@@ -126,10 +121,8 @@ def ppv_at(sensitivity: Estimate, specificity: Estimate, prevalence: float) -> E
 
 
 def bootstrap_weights(scored: Scored, replicates: int, seed: int) -> Floats:
-    """Float (R, N): how often each film stands in each replicate; twin groups are drawn whole, class by class.
-
-    A group belongs to the class of its first film. Drawing within the classes keeps both in every replicate.
-    """
+    """Float (R, N): how often each film occurs in each replicate; whole duplicate groups are sampled within each class.
+    A group belongs to the class of its first film. Sampling within classes keeps both in every replicate."""
     rng = np.random.default_rng(seed)
     _, first, index = np.unique(scored.group, return_index=True, return_inverse=True)
     drawn = np.zeros((replicates, len(first)))
@@ -141,7 +134,7 @@ def bootstrap_weights(scored: Scored, replicates: int, seed: int) -> Floats:
 
 
 def confusion(scored: Scored, threshold: float, weights: Floats | None = None) -> dict[str, Floats]:
-    """Weighted counts tp, fp, fn, tn at `threshold` (a score on it counts as positive): (R,) for weights (R, N)."""
+    """Weighted counts tp, fp, fn, tn of scores >= `threshold` as positive: (R,) for weights (R, N)."""
     weights = np.ones((1, len(scored.target))) if weights is None else weights
     called, positive = scored.score >= threshold, scored.target == 1
     cells = {"tp": called & positive, "fp": called & ~positive, "fn": ~called & positive, "tn": ~called & ~positive}
@@ -149,7 +142,7 @@ def confusion(scored: Scored, threshold: float, weights: Floats | None = None) -
 
 
 def f1(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
-    """2 tp / (2 tp + fp + fn); 0 where there is nothing positive, called or true."""
+    """2 tp / (2 tp + fp + fn); 0 if no film is positive or predicted positive."""
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
@@ -163,20 +156,20 @@ def mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 
-def ece(target: npt.NDArray[np.int64], probability: Floats, weights: Floats) -> float:
+def ece(target: Ints, probability: Floats, weights: Floats) -> float:
     """Expected calibration error over ten bins of equal width (Naeini 2015, Guo 2017)."""
     bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = np.bincount(bins, weights=weights * (target - probability), minlength=ECE_BINS)
     return float(np.abs(gaps).sum() / weights.sum())
 
 
-def brier(target: npt.NDArray[np.int64], probability: Floats, weights: Floats) -> float:
-    """Mean squared distance of the probability from the outcome (Brier 1950)."""
+def brier(target: Ints, probability: Floats, weights: Floats) -> float:
+    """Mean squared difference between probability and outcome (Brier 1950)."""
     return float(weights @ (target - probability) ** 2 / weights.sum())
 
 
 def proportions(scored: Scored, threshold: float) -> dict[str, Estimate]:
-    """Accuracy, sensitivity, specificity, PPV and NPV at `threshold`, with twin-respecting Wilson intervals."""
+    """Accuracy, sensitivity, specificity, PPV and NPV at `threshold`, with Wilson intervals allowing for duplicates."""
     called, positive = scored.score >= threshold, scored.target == 1
     among = {
         "accuracy": (called == positive, np.ones_like(positive)),
@@ -211,24 +204,21 @@ def auroc(scored: Scored, weights: Floats) -> Floats:
     starts = np.flatnonzero(np.diff(scored.score[order], prepend=-np.inf))  # first film of each tied score
     positive = scored.target[order] == 1
     above, below = (np.add.reduceat(weights[:, order] * side, starts, axis=1) for side in (positive, ~positive))
-    beaten = below.cumsum(axis=1) - below / 2  # negatives that a positive of this score outranks
+    beaten = below.cumsum(axis=1) - below / 2  # negatives ranked below a positive of this score
     area: Floats = (above * beaten).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
     return area
 
 
 def average_precision(scored: Scored, weights: Floats) -> Floats:
     """Average precision (R,) for each row of weights (R, N)."""
-    from sklearn.metrics import average_precision_score  # a third of a second, and only the evaluation ranks
+    from sklearn.metrics import average_precision_score  # takes a third of a second, and only evaluation needs it
 
     return np.array([average_precision_score(scored.target, scored.score, sample_weight=row) for row in weights])
 
 
 def ranking(scored: Scored, weights: Floats, of: Callable[[Scored, Floats], Floats] = auroc) -> Estimate:
-    """AUROC, or another figure `of` the order of the scores, with percentiles over bootstrap `weights` (R, N).
-
-    A score of two values has its AUROC's limits from two proportions: no bootstrap draws a carrier into a class
-    that has none.
-    """
+    """AUROC, or another ranking metric `of`, with percentiles over bootstrap `weights` (R, N). The AUROC of a
+    two-valued score gets its limits from two proportions: no bootstrap sample gives a class its first carrier."""
     if of is auroc and len(np.unique(scored.score)) == 2:
         return _area_of_two(scored)
     value = float(of(scored, np.ones((1, len(scored.target))))[0])
@@ -242,7 +232,7 @@ def ranking(scored: Scored, weights: Floats, of: Callable[[Scored, Floats], Floa
 
 
 def _area_of_two(scored: Scored) -> Estimate:
-    """AUROC of a score of two values: half of one and the difference of the classes' shares of the higher value."""
+    """AUROC of a two-valued score: half of 1 plus the difference of the classes' shares of the higher value."""
     higher = scored.score == scored.score.max()
     positives, negatives = (
         clustered_wilson(higher[rows], scored.group[rows]) for rows in (scored.target == 1, scored.target == 0)
@@ -251,16 +241,16 @@ def _area_of_two(scored: Scored) -> Estimate:
 
 
 def label_p(scored: Scored, seed: int, one_sided: bool = False) -> float:
-    """p of the score of films going with the label by chance alone; twins are kept together.
+    """p value of the association of score and label, with near-duplicates kept together.
 
-    A twin group is one film here: with the label of its first film and the mean of its scores. Fisher's exact test
-    where that leaves two values, otherwise labels are permuted over the groups and rank sums compared. Both hold
-    for the rarest of cues, which a bootstrap does not.
+    Each duplicate group counts as one film, with the label of its first film and the mean of its scores. Fisher's exact
+    test if that leaves two values, otherwise a permutation test on rank sums over the groups. Unlike a bootstrap, both
+    are valid for the rarest cues.
 
     Args:
         scored: films of both classes.
         seed: of the permutations.
-        one_sided: only a higher score in the positive class counts: for scores that were fitted to the label.
+        one_sided: count only higher scores in the positive class, for scores fitted to the label.
     """
     from scipy.stats import fisher_exact, rankdata
 
@@ -277,12 +267,11 @@ def label_p(scored: Scored, seed: int, one_sided: bool = False) -> float:
     return _permuted_p(ranks - ranks.mean(), target, seed, one_sided)
 
 
-def _permuted_p(off: Floats, target: npt.NDArray[np.bool_], seed: int, one_sided: bool) -> float:
-    """Share of permutations of `target` (N,) in which the sum of `off` (N,) over the positives is as far from 0."""
+def _permuted_p(off: Floats, target: Mask, seed: int, one_sided: bool) -> float:
+    """Share of permutations of `target` (N,) whose sum of `off` (N,) over the positives is at least as far from 0."""
     rng = np.random.default_rng(seed)
 
     def drawn(rows: int) -> Floats:
-        """Sums (rows,) of that many permutations."""
         sums: Floats = rng.permuted(np.tile(target, (rows, 1)), axis=1) @ off
         return sums
 
@@ -292,14 +281,10 @@ def _permuted_p(off: Floats, target: npt.NDArray[np.bool_], seed: int, one_sided
 def _share_as_far(
     drawn: Callable[[int], Floats], width: int, observed: float, slack: float, one_sided: bool = False
 ) -> float:
-    """p of a statistic by `DRAWS` random draws, itself among them: the share that lie as far from 0, or as far up.
+    """p value of `observed` from `DRAWS` samples, itself included: the share as far from 0 or, if `one_sided`, above.
 
-    Args:
-        drawn: gives so many draws of the statistic; it is asked for as many at a time as memory should hold.
-        width: cells that a draw takes.
-        observed: the statistic.
-        slack: of rounding.
-        one_sided: only draws above 0 count.
+    `drawn` samples the statistic so many times, `width` is the number of cells per sample, which bounds the memory, and
+    `slack` a tolerance for rounding.
     """
     as_far, rows = 1, max(1, AT_ONCE // width)
     for start in range(0, DRAWS, rows):
@@ -309,15 +294,12 @@ def _share_as_far(
     return as_far / (DRAWS + 1)
 
 
-def paired_p(moved: Floats, group: npt.NDArray[np.int64], seed: int) -> float:
-    """Two-sided p of paired differences `moved` (N,) being as likely up as down: signs are flipped, twins together.
-
-    Unlike a bootstrap it cannot find significance in a handful of pairs: n groups give no p below 2^(1 − n).
-    """
+def paired_p(moved: Floats, group: Ints, seed: int) -> float:
+    """Two-sided p value of paired differences `moved` (N,) being symmetric: signs are flipped by duplicate group.
+    Unlike a bootstrap it finds no significance in a handful of pairs: with n groups p is at least 2^(1 − n)."""
     sums, rng = np.bincount(np.unique(group, return_inverse=True)[1], weights=moved), np.random.default_rng(seed)
 
     def drawn(rows: int) -> Floats:
-        """Sums (rows,) with signs at random."""
         flipped: Floats = (2.0 * rng.integers(0, 2, (rows, len(sums))) - 1) @ sums
         return flipped
 
@@ -329,7 +311,6 @@ def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:
     ones = np.ones(len(scored.target))
 
     def over_replicates(of: Callable[..., float]) -> Estimate:
-        """`of` on the films, with its percentiles over the replicates."""
         drawn = np.array([of(scored.target, scored.score, w) for w in weights])
         return _percentiles(of(scored.target, scored.score, ones), drawn)
 
@@ -344,9 +325,9 @@ class _Weighted(NamedTuple):
 def _two_valued(scored: Scored, sensitivity: float | None, specificity: float | None) -> _Weighted:
     """The films as a score of 0 or 1 with this sensitivity and specificity.
 
-    A bootstrap of a sample without one error only repeats "no error": its interval has no width, however
-    few films there are. Figures of that kind get their limits from this sample, made at the limits of
-    both proportions at once: rather wide, and honest about the number of films.
+    A bootstrap of a sample without errors only repeats "no error": its interval has no width, however few films there
+    are. Such metrics get their limits from this sample, made at the limits of both proportions at once: rather wide,
+    but dependent on the number of films.
     """
     se, sp = sensitivity or 0.0, specificity or 0.0
     n1 = float(scored.target.sum())
@@ -357,7 +338,7 @@ def _two_valued(scored: Scored, sensitivity: float | None, specificity: float | 
 
 
 def _estimate(value: float, drawn: Floats, worst: float, best: float) -> Estimate:
-    """Percentiles of the replicates; where those are all the same, `worst` and `best`."""
+    """Percentiles of the replicates; `worst` and `best` if the replicates are all the same."""
     return Estimate(value, min(worst, value), max(best, value)) if np.ptp(drawn) == 0 else _percentiles(value, drawn)
 
 

@@ -1,49 +1,36 @@
-"""One run: a folder under ``reports/`` through which the steps of the study pass files to each other."""
+"""One run: a folder under ``reports/`` through which the steps of the study exchange files."""
 
-from __future__ import annotations
-
-import hashlib
-import importlib.metadata
-import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from tblib import TblibError
-from tblib.processes import part_name
-from tblib.schemas import SchemaError, check_facts, check_table, parsed
-from tblib.shortages import ShortageError, shortage
-from tblib.text import as_cell, from_cell
+from tblib.arrays import Pixels, TblibError
+from tblib.system.files import ROOT, digest_at
+from tblib.system.schemas import SchemaError, check_facts, check_table, parsed
+from tblib.system.shortages import shortage
+from tblib.system.text import from_cell
 
-ROOT = Path(__file__).resolve().parent.parent  # the checkout: notebooks/, data/, reports/
-
-TEXTS = (  # columns of the run's tables that are no numbers, even where every cell is empty
+TEXTS = (  # text columns of the run's tables, even if every cell is empty
     "file", "label", "part", "cues", "problem", "mode", "sha256", "pixels_sha256",
     "white_rectangles", "black_boxes", "markers", "border", "claimed_source", "why",
 )  # fmt: skip
 
 
-NUMERIC = (  # packages on whose version numbers depend
-    "captum", "imagecodecs", "numpy", "pandas", "pillow", "pydicom", "scikit-image", "scikit-learn", "scipy", "torch",
-)  # fmt: skip
-
-
 class MissingInputError(TblibError):
-    """A file that an earlier step makes is not there yet."""
+    """A file that an earlier step writes does not exist yet."""
 
 
 class DamagedError(TblibError):
-    """A file of a run that does not hold what the step which made it wrote."""
+    """A file of a run whose content differs from what its step wrote."""
 
 
 class RunError(TblibError):
@@ -51,7 +38,7 @@ class RunError(TblibError):
 
 
 class StepError(TblibError):
-    """A notebook that stopped, or a step that cannot be run."""
+    """A notebook failed, or a step cannot be run."""
 
 
 @dataclass(frozen=True)
@@ -64,123 +51,25 @@ class Step:
     writes: tuple[str, ...]
 
 
+CATALOGUE = ("catalogue.csv", "catalogue.json")
+IMAGES, SPLIT, MODEL = "images.npy", "split.csv", "model.safetensors"
+PREPARED = (IMAGES, SPLIT, "preparation.json")
+EVALUATED = ("predictions.csv", "metrics.json")
 STEPS = (
     Step("eda", "01_eda.ipynb", (), ("catalogue.csv", "passed_over.csv", "catalogue.json")),
-    Step(
-        "preparation",
-        "02_preparation.ipynb",
-        ("catalogue.csv", "catalogue.json"),
-        ("images.npy", "split.csv", "preparation.json"),
-    ),
-    Step(
-        "training",
-        "03_training.ipynb",
-        ("images.npy", "split.csv", "preparation.json"),
-        ("model.safetensors", "history.csv", "training.json"),
-    ),
-    Step(
-        "evaluation",
-        "04_evaluation.ipynb",
-        ("model.safetensors", "images.npy", "split.csv", "preparation.json"),
-        ("predictions.csv", "metrics.json"),
-    ),
-    Step(
-        "shortcuts",
-        "05_shortcuts.ipynb",
-        (
-            "catalogue.csv",
-            "catalogue.json",
-            "images.npy",
-            "split.csv",
-            "model.safetensors",
-            "predictions.csv",
-            "metrics.json",
-        ),
-        ("shortcuts.json",),
-    ),
-    Step(
-        "prediction",
-        "06_prediction.ipynb",
-        (
-            "catalogue.csv",
-            "catalogue.json",
-            "images.npy",
-            "split.csv",
-            "preparation.json",
-            "model.safetensors",
-            "predictions.csv",
-            "metrics.json",
-            "shortcuts.json",
-        ),
-        (),
-    ),
+    Step("preparation", "02_preparation.ipynb", CATALOGUE, PREPARED),
+    Step("training", "03_training.ipynb", PREPARED, (MODEL, "history.csv", "training.json")),
+    Step("evaluation", "04_evaluation.ipynb", (MODEL, *PREPARED), EVALUATED),
+    Step("shortcuts", "05_shortcuts.ipynb", (*CATALOGUE, IMAGES, SPLIT, MODEL, *EVALUATED), ("shortcuts.json",)),
+    Step("prediction", "06_prediction.ipynb", (*CATALOGUE, *PREPARED, MODEL, *EVALUATED, "shortcuts.json"), ()),
 )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; rename it onto `path` when the block ends well, else remove it.
-
-    A reader therefore finds the old file or the whole new one, never a half-written one.
-
-    Raises:
-        ShortageError: there is no room, no memory or no right to write it.
-    """
-    part = path.with_name(part_name(path.name))
-    try:
-        yield part
-        os.replace(part, path)
-    except (OSError, MemoryError) as error:
-        told = shortage(error, path)
-        if told is None:
-            raise
-        raise ShortageError(told.replace(str(part), str(path))) from error
-    finally:
-        if part.exists():  # asked first: where nothing may be written, even removing what is not there fails
-            part.unlink()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` as JSON, whole or not at all; not-a-number is refused rather than written."""
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV without its index, whole or not at all; no cell is a formula to a spreadsheet."""
-    with replacing(path) as part:
-        table.map(as_cell).to_csv(part, index=False, encoding="utf-8", lineterminator="\n")
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Package -> its version, of all that numbers depend on."""
-    return {package: importlib.metadata.version(package) for package in NUMERIC}
-
-
-def code_digest(modules: Iterable[str]) -> str:
-    """SHA-256 of the source of some tblib modules and of the versions of the packages under them."""
-    sources = [(ROOT / "tblib" / f"{module}.py").read_bytes() for module in sorted(modules)]
-    return hashlib.sha256(b"".join(sources) + json.dumps(versions(), sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _digest_at(path: Path, size: int, changed: int) -> str:
-    """`file_digest`, taken once of a file that stays as it is."""
-    return file_digest(path)
-
-
 def run_folder(name: str) -> Path:
-    """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself where it is a path.
+    """The folder of a run: `name` inside the checkout's ``reports/``, or `name` itself if it is a path.
 
     Raises:
-        RunError: it is no name, as "." or an empty text.
+        RunError: `name` is not a valid name, such as "." or an empty string.
     """
     path = Path(name).expanduser()
     if path.name in ("", ".."):
@@ -190,28 +79,30 @@ def run_folder(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. Make it with `open_run`."""
+    """One run folder, created by `open_run`.
+    With `shown_anew` notebooks are executed only for their figures and text, as their results already exist."""
 
     folder: Path
+    shown_anew: bool = False
 
     @property
     def name(self) -> str:
-        """What ``--name`` and the parameter `run` call it: the folder's name in ``reports/``, elsewhere its path."""
+        """Value of ``--name`` and of the parameter `run`: the folder's name in ``reports/``, elsewhere its path."""
         return self.folder.name if self.folder.parent == ROOT / "reports" else str(self.folder)
 
     def command(self, *arguments: str) -> str:
-        """The command line that works on this run, for messages: ``python -m tblib run --name …``."""
+        """The command line for this run, for messages: ``python -m tblib run --name …``."""
         return shlex.join(["python", "-m", "tblib", "run", "--name", self.name, *arguments])
 
     def path(self, file: str) -> Path:
-        """Where `file` of this run is or will be."""
+        """Path of `file` of this run, which may not exist yet."""
         return self.folder / file
 
     def need(self, file: str) -> Path:
-        """The path of `file`, which an earlier step made.
+        """Path of `file`, written by an earlier step.
 
         Raises:
-            MissingInputError: it is not there; the message names the step to run and the command.
+            MissingInputError: it does not exist; the message names the step and the command to run.
         """
         path = self.path(file)
         if path.is_file():
@@ -225,16 +116,16 @@ class Run:
         )
 
     def table(self, file: str) -> pd.DataFrame:
-        """The CSV `file` of this run; columns in `TEXTS` are read as they stand, be it empty or "NA".
+        """Read the CSV `file` of this run; columns in `TEXTS` are read verbatim, including empty cells and "NA".
 
         Raises:
-            MissingInputError: it is not there.
-            DamagedError: it does not hold what it must (`tblib.schemas`), or not what its step left.
+            MissingInputError: it does not exist.
+            DamagedError: it violates its schema (`tblib.system.schemas`), or changed since its step.
         """
         kinds = dict.fromkeys(TEXTS, str)
         with self._read(file) as path:
             with path.open("rb") as binary:
-                binary.seek(-1, os.SEEK_END)  # there is no last byte in an empty file
+                binary.seek(-1, os.SEEK_END)  # fails on an empty file
                 if binary.read() != b"\n":
                     raise SchemaError("it ends within a row")
             table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
@@ -245,23 +136,23 @@ class Run:
         return table
 
     def facts(self, file: str) -> dict[str, Any]:
-        """The JSON `file` of this run.
+        """Read the JSON `file` of this run.
 
         Raises:
-            MissingInputError: it is not there.
-            DamagedError: it does not hold what it must (`tblib.schemas`), or not what its step left.
+            MissingInputError: it does not exist.
+            DamagedError: it violates its schema (`tblib.system.schemas`), or changed since its step.
         """
         with self._read(file) as path:
             content: dict[str, Any] = parsed(path.read_bytes())
             check_facts(file, content)
         return content
 
-    def images(self) -> npt.NDArray[np.uint8]:
-        """The run's ``images.npy``, uint8 (N, size, size), mapped from disk rather than read, and safe from writes.
+    def images(self) -> Pixels:
+        """The run's ``images.npy``, uint8 (N, size, size), memory-mapped and read-only.
 
         Raises:
-            MissingInputError: it is not there.
-            DamagedError: it holds something else, less or more, or not what its step left.
+            MissingInputError: it does not exist.
+            DamagedError: its type or size is wrong, or it changed since its step.
         """
         with self._read("images.npy") as path:
             images: np.memmap[Any, np.dtype[np.uint8]] = np.lib.format.open_memmap(path, mode="r")
@@ -273,7 +164,7 @@ class Run:
         return images
 
     def check_as_left(self, file: str) -> None:
-        """See that `file` is, byte for byte, what its step left, where ``run.json`` tells of it.
+        """Check that `file` is byte for byte what its step wrote, if ``run.json`` lists it.
 
         Raises:
             DamagedError: it is not, or ``run.json`` is damaged.
@@ -284,27 +175,23 @@ class Run:
         for step in self.facts("run.json")["steps"].values():
             known |= step["files"]
         facts = self.path(file).stat()
-        if file in known and known[file] != _digest_at(self.path(file), facts.st_size, facts.st_mtime_ns):
+        if file in known and known[file] != digest_at(self.path(file), facts.st_size, facts.st_mtime_ns):
             raise DamagedError(self._damage(file, "it is not as its step left it: damaged, changed or of another run"))
 
     @contextmanager
     def _read(self, file: str) -> Iterator[Path]:
-        """The path of a file that the block reads and checks: what it stumbles over becomes a sentence."""
+        """The path of a file that the block reads and checks; errors in the block become sentences."""
         path = self.need(file)
         try:
             yield path
-        except (SchemaError, OSError, ValueError, EOFError, OverflowError) as error:  # what pandas and NumPy raise
+        except (SchemaError, OSError, ValueError, EOFError, OverflowError) as error:  # raised by pandas and NumPy
             what = " ".join(str(error).split()) or "it is empty"
             raise DamagedError(self._damage(file, what)) from error
         if file != "run.json":
             self.check_as_left(file)
 
     def _check_same_films(self, file: str, table: pd.DataFrame) -> None:
-        """See that a table is of the films of those files which it goes with.
-
-        Raises:
-            SchemaError: it is of more, fewer or others.
-        """
+        """Raise SchemaError if a table has more, fewer or other films than the files it belongs to."""
         if file == "split.csv" and self.path("images.npy").is_file():
             films, side = self.images().shape[:2]
             if films != len(table):
@@ -318,7 +205,6 @@ class Run:
                 raise SchemaError("its films are others than those of validation and test in split.csv")
 
     def _damage(self, file: str, what: str) -> str:
-        """The sentence on a file that cannot be used, and what to do."""
         told = f"{self.path(file)} cannot be used: {what.rstrip('.')}."
         if file == "run.json":
             return f"{told} Take it away, and make the run anew, with its own --params: {self.command('--data')} …"
@@ -331,15 +217,15 @@ class Run:
 
     @cached_property
     def synthetic(self) -> bool:
-        """Whether the films of this run are the demo's, and every picture must say so."""
+        """Whether the films are the demo's; every picture must then say so."""
         return bool(self.facts("catalogue.json")["synthetic"])
 
 
 def open_run(name: str) -> Run:
-    """The run called `name` (or at the path `name`), its folder made where it is not there.
+    """Open the run called `name` (or at the path `name`); its folder is created if missing.
 
     Raises:
-        RunError: the folder cannot be made or written to.
+        RunError: the folder cannot be created or written to.
     """
     folder = run_folder(name)
     try:
@@ -353,3 +239,9 @@ def open_run(name: str) -> Run:
             "choose another with --name, or make it writable."
         ) from error
     return Run(folder)
+
+
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a catalogue whose film decodes, renumbered from 0; row i is image i of ``images.npy``.
+    Columns regain the types that they lost to the empty cells of unusable films."""
+    return table[table["problem"] == ""].reset_index(drop=True).infer_objects()

@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tblib.catalogue import build_catalogue, open_database
-from tblib.parameters import read_parameters
-from tblib.phantom import write_demo
-from tblib.run import ROOT, Run, run_folder
-from tblib.workflow import run_study
+from tblib.catalogue import build_catalogue
+from tblib.films.cues import CUES, Cue
+from tblib.films.database import open_database
+from tblib.phantoms.demo import write_demo
+from tblib.report.parameters import read_parameters
+from tblib.report.pipeline import run_study
+from tblib.run import Run, run_folder
+from tblib.system.files import ROOT
 
 MARKUP = "_x_ *a* $_$ &lt; |`[a](b)` "  # what a name may hold, and Markdown, HTML and mathtext would take for theirs
 SMOKE = ROOT / "notebooks" / "parameters" / "smoke.yml"
@@ -117,3 +120,8 @@ def browser():
         chromium = play.chromium.launch(executable_path=path, args=quiet)
         yield chromium
         chromium.close()
+
+
+def cue(name: str) -> Cue:
+    """The cue of a name."""
+    return next(one for one in CUES if one.name == name)

@@ -1,4 +1,4 @@
-"""Fit the weights of `tblib.markers` on the real films that were read for tuning, and print them.
+"""Fit the weights of `tblib.films.markers` on the real films that were read for tuning, and print them.
 
     TBLIB_FILMS=folder with TB_database.zip  python tests/fit_markers.py
 
@@ -20,8 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tblib import artefacts, markers, readings
-from tblib.catalogue import open_database
+from tblib.eda import detectors
+from tblib.films import markers, shapes
+from tblib.films.database import open_database
 
 ROUNDS, FOLDS = 8, 10
 NO_MARKER = 0.25  # weight of a stroke that is none: a film has many, but they are alike
@@ -44,10 +45,10 @@ class Strokes(NamedTuple):
 
 
 def strokes_of(grey: np.ndarray, row: pd.Series) -> Strokes:
-    candidates = markers.candidates_of(grey, artefacts.film_area(grey))
+    candidates = markers.candidates_of(grey, shapes.film_area(grey))
     features = [markers.features(*read, grey.shape) for read in candidates]
-    zones = [readings.zone(name) for name in row["place"].split("+") if name]
-    in_zone = [any(readings.inside(candidate.box, zone, grey.shape) for zone in zones) for candidate, _ in candidates]
+    zones = [detectors.zone(name) for name in row["place"].split("+") if name]
+    in_zone = [any(detectors.inside(candidate.box, zone, grey.shape) for zone in zones) for candidate, _ in candidates]
     inside = np.array(in_zone, bool)
     return Strokes(
         np.array(features, float).reshape(len(features), -1),

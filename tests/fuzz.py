@@ -21,8 +21,8 @@ import tifffile
 from joblib import Parallel, delayed
 from PIL import Image, features
 
-from tblib.film import FilmError, open_film
-from tblib.pictures import PNG, chunks
+from tblib.films.film import FilmError, open_film
+from tblib.films.pictures import PNG, chunks
 
 SIDE = 24  # of the films that are mutated: small, so that many are tried
 BLOCK = 500  # files of one task

@@ -20,7 +20,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate
 
-from tblib.codecs import is_available
+from tblib.films.codecs import is_available
 
 SAME, ANY = "same", "any"  # the plain film's probability; an answer. All else: what the sentence must hold
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -154,8 +154,8 @@ def odd_files(film: Image.Image) -> Iterator[Odd]:
 
 
 def main(model: Path, folder: Path) -> None:
-    from tblib.panel import prediction_panel
-    from tblib.predict import open_predictor
+    from tblib.predict.panel import prediction_panel
+    from tblib.predict.predictor import open_predictor
 
     panel, said = prediction_panel(open_predictor(model), {}), []
     for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):

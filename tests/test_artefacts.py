@@ -13,17 +13,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tblib import chest, edits
-from tblib.artefacts import (
-    FACT_COLUMNS,
-    TINT_VISIBLE,
-    Artefacts,
-    artefacts,
-    carries_colour_cue,
-    facts,
-)
-from tblib.box import Box, Widths, boxes_from_text, boxes_text, widths_from_text, widths_text
-from tblib.film import Film, open_film
+from tblib.films import edits
+from tblib.films.artefacts import FACT_COLUMNS, TINT_VISIBLE, Artefacts, artefacts, carries_colour_cue, facts
+from tblib.films.boxes import Box, Widths, boxes_from_text, boxes_text, widths_from_text, widths_text
+from tblib.films.film import Film, open_film
+from tblib.phantoms import anatomy
 
 SIDE = 512
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -274,7 +268,7 @@ def ribs():
 
 @lru_cache
 def chest_film(seed):
-    return chest.radiograph(seed, 0).grey
+    return anatomy.radiograph(seed, 0).grey
 
 
 def middles_apart(one, other):
@@ -420,7 +414,7 @@ def test_the_rule_is_vectorised():
 
 @pytest.fixture(scope="module")
 def real(real_films):
-    """Facts of 60 films a class, evenly drawn from the part of the database that is there."""
+    """Facts of 60 films per class, evenly drawn from the part of the database that is there."""
     drawn = []
     for label in ("Normal", "Tuberculosis"):
         rows = real_films[real_films["label"] == label].sort_values("file")

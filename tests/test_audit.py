@@ -3,20 +3,25 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import grey_film, png, write_zip
 
-from tblib import cures, evidence, exhibits, shortcuts, suspects, verdicts
-from tblib.audit import open_audit, style_scores
-from tblib.budgets import BUDGETS, BudgetError
-from tblib.catalogue import CatalogueError, catalogued_database
-from tblib.external import ExternalError
+from tblib.audit import effects, hospitals, matched, mitigations, power, regions, saliency, verdicts
+from tblib.audit.budgets import BUDGETS, BudgetError
+from tblib.audit.external import ExternalError
+from tblib.audit.saliency import Saliency
+from tblib.audit.study import open_audit, style_scores
+from tblib.catalogue import catalogued_database
+from tblib.films import cues
+from tblib.films.database import DatabaseError
 from tblib.metrics import Estimate, Scored, bootstrap_weights, label_p, ranking
-from tblib.phantom import CLEAN, KAGGLE, PLANTED
-from tblib.run import Run, write_json
+from tblib.phantoms.presets import CLEAN, KAGGLE, PLANTED
+from tblib.run import Run
+from tblib.system.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +40,16 @@ def every_number(content):
         yield from every_number(part)
 
 
-def test_every_suspect_has_a_verdict_its_evidence_and_a_reason(results):
+def test_every_cue_has_a_verdict_its_evidence_and_a_reason(results):
     rows = results["verdicts"]
-    assert [row["suspect"] for row in rows] == [one.name for one in suspects.SUSPECTS]
+    assert [row["cue"] for row in rows] == [one.name for one in cues.AUDITED]
     for row in rows:
         assert row["verdict"] in verdicts.MEANING
         assert len(row["reason"]) > 20
-        assert set(row["evidence"]) == {"exists", "probe", "sufficiency", "necessity", "share", "fall", "power"}
-        for name in ("exists", "probe"):
+        assert set(row["evidence"]) == {"exists", "baseline", "sufficiency", "necessity", "share", "fall", "power"}
+        for name in ("exists", "baseline"):
             part = row["evidence"][name]
-            if row["suspect"] == suspects.STYLE and part["value"] is None:
+            if row["cue"] == "marker style" and part["value"] is None:
                 continue  # in so small a demo hardly a positive film carries a marker, and style is told of none
             assert part["low"] <= part["value"] <= part["high"]
 
@@ -52,9 +57,9 @@ def test_every_suspect_has_a_verdict_its_evidence_and_a_reason(results):
 def test_the_file_says_how_each_number_was_made(results):
     assert results["seed"] == 0
     assert results["replicates"] == 50
-    assert results["thresholds"] == verdicts.THRESHOLDS
+    assert results["thresholds"] == effects.THRESHOLDS
     assert "bootstrap" in results["method"]
-    for row in results["ladder"]:
+    for row in results["region_ablation"]:
         assert row["seeds"] == 1
         assert row["n"] == results["held_out"]["films"]
         assert {"mean", "sd", "low", "high", "masked", "lung"} <= set(row)
@@ -69,8 +74,8 @@ def test_the_file_says_how_each_number_was_made(results):
 
 
 def test_no_cell_of_the_verdict_table_is_empty(results):
-    table = evidence.verdict_table(results)
-    assert len(table) == len(suspects.SUSPECTS)
+    table = verdicts.table(results)
+    assert len(table) == len(cues.AUDITED)
     for cell in table.to_numpy().ravel():
         assert isinstance(cell, str)
         assert cell.strip() not in ("", "nan", "None")
@@ -81,18 +86,18 @@ def test_the_report_opens_with_three_plain_sentences_on_the_verdicts(results, sm
 
     page = BeautifulSoup(smoke.path("report.html").read_text(encoding="utf-8"), "html.parser")
     found = [item.get_text() for item in page.find("section", attrs={"aria-labelledby": "findings"}).find_all("li")]
-    assert found[:3] == evidence.audit(results)
+    assert found[:3] == verdicts.finding(results)
     cells = [cell.get_text() for cell in page.find(class_="key").find_all("td")]
     for row in results["verdicts"]:
-        assert cells[cells.index(f"Verdict on {row['suspect']}") + 1] == row["verdict"]
+        assert cells[cells.index(f"Verdict on {row['cue']}") + 1] == row["verdict"]
 
 
 def test_sentences_follow_the_verdicts(results):
     def told(**changes) -> str:
-        rows = [row | {"verdict": changes.get(row["suspect"].split()[0], "NOT SHOWN")} for row in results["verdicts"]]
-        return " ".join(evidence.audit(results | {"verdicts": rows}))
+        rows = [row | {"verdict": changes.get(row["cue"].split()[0], "NOT SHOWN")} for row in results["verdicts"]]
+        return " ".join(verdicts.finding(results | {"verdicts": rows}))
 
-    assert "No suspect is shown to be used" in told()
+    assert "No cue is shown to be used" in told()
     assert "The CNN uses tint to tell the classes apart, none of it decisively" in told(tint="USED")
     both = told(tint="DECISIVE", white="USED")
     assert "The CNN uses tint and white rectangle to tell the classes apart; decisive: tint." in both
@@ -101,17 +106,19 @@ def test_sentences_follow_the_verdicts(results):
 
 
 def test_the_headline_rests_on_the_one_rung_without_lungs(results):
-    """Another film's outline shows lung, and the best of several rungs would be a choice."""
-    ladder = [row | ({"mean": 0.99} if row["rung"] != "outside the lungs" else {}) for row in results["ladder"]]
-    ladder.append(ladder[0] | {"rung": "another film's lungs cut", "lung": 0.5, "mean": 1.0})
-    blind = next(row for row in ladder if row["rung"] == "outside the lungs")
-    told = evidence.audit(results | {"ladder": ladder})[2]
+    """Another film's outline shows lung, and the best of several regions would be a choice."""
+    rows = [
+        row | ({"mean": 0.99} if row["region"] != "outside the lungs" else {}) for row in results["region_ablation"]
+    ]
+    rows.append(rows[0] | {"region": "another film's lungs cut", "lung": 0.5, "mean": 1.0})
+    blind = next(row for row in rows if row["region"] == "outside the lungs")
+    told = verdicts.finding(results | {"region_ablation": rows})[2]
     assert f"painted over, small CNNs retrained on what is left have AUROC {blind['mean']:.3f}" in told
     assert "another film" not in told
     assert "1.000" not in told.split("above chance")[0]
-    text = evidence.ladder(results, ladder)
-    assert "another film's lungs cut (50.0 %)" in text.split("share of the lung fields in view")[1]
-    assert "another film" not in text.split("share of the lung fields in view")[0]
+    text = regions.finding(results, rows)
+    assert "another film's lungs cut (50.0 %)" in text.split("share of the lungs in view")[1]
+    assert "another film" not in text.split("share of the lungs in view")[0]
 
 
 def styled(share_positive: float, share_negative: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -164,17 +171,17 @@ def run(smoke, tmp_path) -> Run:
 
 def test_a_catalogue_of_other_films_than_were_prepared_is_told(run, capsys):
     """As a first notebook run by hand leaves it on a run whose later steps were done before."""
-    from tblib.predict import open_predictor, sample_contents, sample_films
+    from tblib.predict.predictor import open_predictor, sample_contents, sample_films
 
     write_json(run.path("catalogue.json"), run.facts("catalogue.json") | {"digest": "another"})
     record = run.facts("run.json")
     del record["steps"]["eda"]
     write_json(run.path("run.json"), record | {"complete": False})
-    with pytest.raises(CatalogueError, match=r"catalogued anew.*--from preparation"):
+    with pytest.raises(DatabaseError, match=r"catalogued anew.*--from preparation"):
         open_audit(run, "smoke", "", "", 50, 0)
     predictor = open_predictor(run.path("model.safetensors"))
-    with pytest.raises(CatalogueError, match="catalogued anew"):
-        predictor.cautions(predictor.answer(png(grey_film(1)), "a.png"))
+    with pytest.raises(DatabaseError, match="catalogued anew"):
+        predictor.warnings(predictor.answer(png(grey_film(1)), "a.png"))
     gone = sample_films(run).assign(file="gone.png")
     assert sample_contents(run, gone) == {}
     assert "gone.png is not in demo.zip any more" in capsys.readouterr().out
@@ -183,14 +190,14 @@ def test_a_catalogue_of_other_films_than_were_prepared_is_told(run, capsys):
 def test_an_audit_that_was_stopped_goes_on_with_what_is_left(run):
     audit = open_audit(run, "smoke", "", "", 50, 0)
     files = sorted(run.path("audit").glob("*.json"))
-    first = shortcuts.climb(audit)
+    first = regions.measure(audit)
     assert sorted(run.path("audit").glob("*.json")) == files  # all were there
     removed = files[0].read_bytes()
     files[0].unlink()
-    assert shortcuts.climb(audit) == first
-    shortcuts.plant(audit)
+    assert regions.measure(audit) == first
+    power.measure(audit)
     shutil.rmtree(run.path("audit"))
-    assert shortcuts.climb(audit) == first
+    assert regions.measure(audit) == first
     assert removed
 
 
@@ -199,47 +206,50 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     films |= {f"tb/b{i}.png": png(grey_film(90 + i)) for i in range(12)}
     path = write_zip(tmp_path / "other.zip", films)
     audit = open_audit(run, "smoke", f"{path},{path}", "", 50, 0)
-    found = cures.travel(audit)
+    found = hospitals.measure(audit)
     assert [one["set"] for one in found["sets"]] == ["other", "other"]
     assert found["sets"][0] == found["sets"][1]
     assert found["sets"][0]["n"] == 24
     assert found["lungs"][0]["set"] == "this database"
-    rows = cures.cure(replace(audit, external=str(path)))
+    rows = mitigations.measure(replace(audit, external=str(path)))
     assert [row["external"][0]["n"] for row in rows] == [24, 24]
     inside = [catalogued_database(run).read(file) for file in run.table("catalogue.csv")["file"].iloc[[0, -1]]]
     films |= {"normal/known.png": inside[0], "tb/known.png": inside[1]}
     known = replace(audit, external=str(write_zip(tmp_path / "known.zip", films)))
-    assert cures.travel(known)["sets"][0]["twins_left_out"] == 2
-    assert [row["external"][0]["n"] for row in cures.cure(known)] == [24, 24]  # remedies leave them out, too
-    assert [row["remedy"] for row in rows] == ["none", "equalise"]
+    assert hospitals.measure(known)["sets"][0]["duplicates_left_out"] == 2
+    assert [row["external"][0]["n"] for row in mitigations.measure(known)] == [
+        24,
+        24,
+    ]  # mitigations leave them out, too
+    assert [row["mitigation"] for row in rows] == ["none", "equalise"]
     assert all(row["external"][0]["n"] == 24 for row in rows)
-    assert "AUROC on other" in evidence.remedies_table(rows).columns
-    told = evidence.remedies(rows)
+    assert "AUROC on other" in mitigations.table(rows).columns
+    told = mitigations.finding(rows)
     assert "On “other” the AUROC over 1 seed(s) is" in told
     assert "flatters itself" in told
     metrics = run.facts("metrics.json")
-    assert "On 24 films of “other” the AUROC is" in evidence.abroad(metrics, found, audit.database.classes)
-    assert evidence.abroad_table(metrics, found).columns.tolist() == ["this database, test", "other", "other"]
-    figure = exhibits.abroad(found, audit.database.classes)
+    assert "On 24 films of “other” the AUROC is" in hospitals.finding(metrics, found, audit.database.classes)
+    assert hospitals.table(metrics, found).columns.tolist() == ["this database, test", "other", "other"]
+    figure = hospitals.figure(found, audit.database.classes)
     assert len(figure.axes) == 3
     assert "other: AUROC" in figure.get_label()
-    assert "none: effect" in exhibits.pareto(rows).get_label()
+    assert "none: effect" in mitigations.figure(rows).get_label()
 
 
 def test_the_demos_own_masks_are_taken_and_estimates_elsewhere(smoke, run):
-    known = open_audit(smoke, "smoke", "", "", 50, 0)
-    assert known.known_fields is not None
-    np.testing.assert_array_equal(known.fields, known.known_fields)
+    known = open_audit(smoke, "smoke", None, None, 50, 0)
+    assert known.known_masks is not None
+    np.testing.assert_array_equal(known.masks, known.known_masks)
     content = run.facts("preparation.json")
-    assert content["remedy"] == "none"
+    assert content["mitigation"] is None
 
 
 def test_a_planted_cue_is_called_used_and_decisive():
-    """The rules on a whole: a network that hangs on a cue, one that does not."""
-    moves = verdicts.Effect(40, Estimate(2.0, 1.5, 2.5), 0.001, Estimate(0.4, 0.3, 0.5))
-    still = verdicts.Effect(40, Estimate(0.0, -0.2, 0.2), 0.8, Estimate(0.0, -0.05, 0.05))
+    """The rules on a whole: a network that depends on a cue, one that does not."""
+    moves = effects.Effect(40, Estimate(2.0, 1.5, 2.5), 0.001, Estimate(0.4, 0.3, 0.5))
+    still = effects.Effect(40, Estimate(0.0, -0.2, 0.2), 0.8, Estimate(0.0, -0.05, 0.05))
     strong, none = Estimate(0.9, 0.85, 0.95), Estimate(0.5, 0.42, 0.58)
-    found = verdicts.verdicts(
+    found = verdicts.judge_all(
         {
             "cheat": verdicts.Evidence(strong, 0.001, strong, moves, moves, 0.9, Estimate(0.2, 0.1, 0.3), strong),
             "idle": verdicts.Evidence(none, 0.7, none, still, None, 0.0, None, strong),
@@ -251,7 +261,7 @@ def test_a_planted_cue_is_called_used_and_decisive():
 
 def test_the_parity_of_the_file_number_is_no_property_of_a_film():
     files = pd.Series(["a/Normal-12.png", "b/Tuberculosis-7.png", "x/none.png", "x/12_1.png"], index=[4, 5, 6, 7])
-    assert shortcuts._parity(files).tolist() == [0, 1, 0, 1]
+    assert power._parity(files).tolist() == [0, 1, 0, 1]
 
 
 def test_the_planted_demo_differs_in_colour_and_rectangles_alone():
@@ -264,34 +274,33 @@ def test_the_planted_demo_differs_in_colour_and_rectangles_alone():
 def test_every_budget_plants_at_the_strength_that_power_is_read_at_and_has_the_whole_film():
     for name, budget in BUDGETS.items():
         assert 0.8 in budget.planted, name
-        assert "whole film" in budget.rungs, name
-        assert budget.remedies[0] == "none", name
-        assert budget.cures >= 3 or name == "smoke"
+        assert "whole film" in budget.regions, name
+        assert budget.mitigations[0] is None, name
+        assert budget.mitigation_seeds >= 3 or name == "smoke"
         json.dumps(budget.training)
 
 
 def test_the_real_films_betray_themselves_without_a_lung(films, tmp_path):
-    """Rungs of the waterfall on grey real films: border, histogram and thumbnail at 0.95 or more."""
-    from tblib import probes
-    from tblib.catalogue import open_database
-    from tblib.prepare import decode_into
+    """Baselines on grey real films: border, histogram and thumbnail at 0.95 or more."""
+    from tblib.eda import baselines
+    from tblib.films.database import open_database
+    from tblib.mitigation import ModelInput
+    from tblib.prepare import read_images
 
     database = open_database(films / "TB_database.zip")
     files = list(database.labels)
-    images = np.empty((len(files), 128, 128), np.uint8)
-    decode_into(images, database, files, "none")
+    images = read_images(database, files, ModelInput(128))
     target = np.array([database.labels[file] == database.positive for file in files], np.int64)
-    for see in (probes.border_strips, probes.grey_histogram, probes.thumbnail):
-        score = probes.cross_validated(see(images), target, np.arange(len(files)), 0)
+    for see in (baselines.border_strips, baselines.grey_histogram, baselines.thumbnail):
+        score = baselines.cross_validated(see(images), target, np.arange(len(files)), 0)
         area = (score[target == 1][:, None] > score[target == 0][None]).mean()
         assert area >= 0.95, see.__name__
 
 
 def test_a_shut_gate_and_missing_groups_are_said_in_place_of_pictures():
     shut = {"gate": {"open": False, "correlation": 0.9, "limit": 0.7, "films": 4}, "inside": None}
-    none = np.empty((0, 8, 8))
-    figure = exhibits.saliency(none.astype(np.uint8), none, none.astype(bool), pd.DataFrame(), shut)
-    assert "No maps are shown" in figure.get_label()
-    assert "none is shown" in evidence.saliency(shut, ("N", "T"))
-    assert "No group" in exhibits.groups({"groups": []}).get_label()
-    assert "No external database" in exhibits.abroad({"sets": []}, ("N", "T")).get_label()
+    audit, found = SimpleNamespace(films=pd.DataFrame()), Saliency(shut, np.empty(0, np.int64), np.empty((0, 8, 8)))
+    assert "No maps are shown" in saliency.figure(audit, found).get_label()
+    assert "none is shown" in saliency.finding(found, ("N", "T"))
+    assert "No group" in matched.figure({"groups": []}).get_label()
+    assert "No external database" in hospitals.figure({"sets": []}, ("N", "T")).get_label()

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from tblib.model import load_model
-from tblib.prepare import prepare
-from tblib.run import ROOT, open_run
-from tblib.train import fit, load_part, pick_device
+from tblib.devices import pick_device
+from tblib.prepare import load_part, prepare
+from tblib.run import open_run
+from tblib.system.files import ROOT
+from tblib.trained import load_model, train_run
 from tests.benchmarks import bench, scale
 
 FILES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py"))
@@ -21,7 +22,7 @@ def test_each_of_them_can_be_imported(name):
 
 def test_the_training_on_a_card_trains_anywhere(tmp_path):
     run = bench.noise(tmp_path / "card", train=16, size=32)
-    history = fit(run, replace(bench.ONE_EPOCH, batch_size=8, width=4, precision="fp32", threads=1))
+    history = train_run(run, replace(bench.ONE_EPOCH, batch_size=8, width=4, precision="fp32", threads=1))
     assert len(history) == 1
     assert load_model(run.path("model.safetensors")).size == 32
     assert [len(load_part(run, part, pick_device())) for part in ("train", "val", "test")] == [16, bench.VAL, bench.VAL]

@@ -16,20 +16,15 @@ from odd_files import saved
 from PIL import Image
 from test_film import bomb
 
-from tblib import catalogue as catalogue_module
-from tblib import lungs, survey
-from tblib.catalogue import (
-    CatalogueError,
-    _described,
-    build_catalogue,
-    catalogued_database,
-    find_data,
-    open_database,
-    save_catalogue,
-    shared_depth,
-    usable,
-)
-from tblib.run import Run, write_json
+from tblib import catalogue
+from tblib.catalogue import _described, build_catalogue, catalogued_database, find_data, save_catalogue
+from tblib.eda import sample
+from tblib.films import kaggle
+from tblib.films.database import DatabaseError, open_database
+from tblib.films.depth import shared_depth
+from tblib.phantoms import lungs
+from tblib.run import Run, usable
+from tblib.system.files import write_json
 
 
 def entries(count: int = 3) -> dict[str, bytes]:
@@ -70,14 +65,14 @@ def test_rows_tell_the_facts_of_the_files(tmp_path):
     assert table["sha256"].str.fullmatch("[0-9a-f]{64}").all()
 
 
-def test_same_pixels_in_another_file_have_the_same_pixel_digest_and_twin_group(tmp_path):
+def test_same_pixels_in_another_file_have_the_same_pixel_digest_and_duplicate_group(tmp_path):
     films = entries() | {"x/Normal/copy.png": png(np.repeat(grey_film(1)[..., None], 3, 2), compress_level=1)}
     table = table_of(write_zip(tmp_path / "a.zip", films)).set_index("file")
     copy, original = table.loc["x/Normal/copy.png"], table.loc["x/Normal/Normal-1.png"]
     assert copy["sha256"] != original["sha256"]
     assert copy["pixels_sha256"] == original["pixels_sha256"]
-    assert copy["twin_group"] == original["twin_group"]
-    assert table["twin_group"].nunique() == len(films) - 1
+    assert copy["duplicate_group"] == original["duplicate_group"]
+    assert table["duplicate_group"].nunique() == len(films) - 1
 
 
 def test_unusable_files_are_listed_with_their_reason_and_left_out(tmp_path):
@@ -132,7 +127,7 @@ def test_names_with_spaces_and_other_scripts_are_kept(tmp_path):
 def test_files_that_are_no_whole_zip_are_refused(tmp_path, change, sentence):
     path = write_zip(tmp_path / "a.zip", entries())
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(CatalogueError, match=sentence):
+    with pytest.raises(DatabaseError, match=sentence):
         open_database(path)
 
 
@@ -143,40 +138,40 @@ def test_a_zip_cut_off_behind_an_xlsx_is_not_taken_for_that_xlsx(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"Normal-0.png")])
     assert zipfile.is_zipfile(path)
-    with pytest.raises(CatalogueError, match="truncated"):
+    with pytest.raises(DatabaseError, match="truncated"):
         open_database(path)
 
 
 @pytest.mark.parametrize("name", ["../../Normal/evil.png", "x/../../Normal/evil.png", "..\\Normal\\evil.png"])
 def test_entries_that_climb_out_of_the_zip_are_refused(tmp_path, name):
-    with pytest.raises(CatalogueError, match="climbs out"):
+    with pytest.raises(DatabaseError, match="leads out"):
         open_database(write_zip(tmp_path / "a.zip", entries() | {name: png(grey_film(1))}))
 
 
 def test_one_class_only_is_refused_with_the_folders_there_are(tmp_path):
     films = {name: content for name, content in entries().items() if "Normal" in name}
-    with pytest.raises(CatalogueError, match=r"no image in a folder called Tuberculosis.*Normal") as error:
+    with pytest.raises(DatabaseError, match=r"no image in a folder called Tuberculosis.*Normal") as error:
         open_database(write_zip(tmp_path / "a.zip", films))
     assert "-p negative" in str(error.value)
 
 
 def test_a_class_folder_without_images_is_refused(tmp_path):
     films = {name: content for name, content in entries().items() if "Normal" in name}
-    with pytest.raises(CatalogueError, match="no image in a folder called Tuberculosis"):
+    with pytest.raises(DatabaseError, match="no image in a folder called Tuberculosis"):
         open_database(write_zip(tmp_path / "a.zip", films | {"x/Tuberculosis/notes.txt": b"none"}))
 
 
 def test_a_class_of_which_no_image_decodes_is_refused(tmp_path):
     films = {name: (b"text" if "Tuberculosis" in name else content) for name, content in entries().items()}
-    with pytest.raises(CatalogueError, match="No image of class Tuberculosis can be used"):
+    with pytest.raises(DatabaseError, match="No image of class Tuberculosis can be used"):
         table_of(write_zip(tmp_path / "a.zip", films))
 
 
 def test_a_missing_path_and_a_folder_that_only_holds_a_zip_are_refused(tmp_path):
-    with pytest.raises(CatalogueError, match="There is no database at"):
+    with pytest.raises(DatabaseError, match="There is no database at"):
         open_database(tmp_path / "nowhere.zip")
     write_zip(tmp_path / "inner.zip", entries())
-    with pytest.raises(CatalogueError, match=r"does hold inner\.zip"):
+    with pytest.raises(DatabaseError, match=r"does hold inner\.zip"):
         open_database(tmp_path)
 
 
@@ -222,7 +217,7 @@ def test_names_that_were_given_count_in_any_case_and_keep_their_class_from_other
 
 @pytest.mark.parametrize("classes", [("Normal", "normal"), ("non tb", "NON_TB"), ("Normal", "Normal")])
 def test_classes_called_alike_are_refused(tmp_path, classes):
-    with pytest.raises(CatalogueError, match="Both classes are called"):
+    with pytest.raises(DatabaseError, match="Both classes are called"):
         labelled(tmp_path, ["Normal/a.png", "Tuberculosis/b.png"], *classes)
 
 
@@ -262,7 +257,7 @@ def test_folders_called_0_and_1_may_be_classes(tmp_path, files):
     ["0/a.png", "0/b.png"],
 ])  # fmt: skip
 def test_folders_of_numbered_patients_or_views_are_no_classes(tmp_path, files):
-    with pytest.raises(CatalogueError, match=r"-p negative … -p positive …"):
+    with pytest.raises(DatabaseError, match=r"-p negative … -p positive …"):
         labelled(tmp_path, files)
 
 
@@ -290,13 +285,13 @@ def test_names_tell_the_class_where_no_folder_does(tmp_path):
     (["a_0.png", "b_0.png"], "no image in a folder called Normal or Tuberculosis"),
 ])  # fmt: skip
 def test_where_it_is_not_certain_what_tells_the_class_a_sentence_asks(tmp_path, files, sentence):
-    with pytest.raises(CatalogueError, match=sentence) as error:
+    with pytest.raises(DatabaseError, match=sentence) as error:
         labelled(tmp_path, files)
     assert "-p negative … -p positive …" in str(error.value)
 
 
 def test_names_are_no_labels_where_the_classes_were_misspelt(tmp_path):
-    with pytest.raises(CatalogueError, match=r"called normals or sick; its folders are: normal, tb"):
+    with pytest.raises(DatabaseError, match=r"called normals or sick; its folders are: normal, tb"):
         labelled(tmp_path, ["normal/a_0.png", "normal/b_1.png", "tb/c_0.png", "tb/d_1.png"], "normals", "sick")
 
 
@@ -324,7 +319,7 @@ def test_masks_are_no_films_and_are_found(tmp_path, top, films, masks):
     assert database.labels == files
     assert set(database.others) == set(brought)
     order = [top + films.format(label, f"{i}.png") for label, i in places]
-    found = lungs.known_fields(database, order, 32)
+    found = lungs.known_masks(database, order, 32)
     if "left" not in masks:
         assert found.mean(axis=(1, 2)).tolist() == [0, 1, 0, 1, 0, 1]
 
@@ -366,7 +361,7 @@ def test_a_catalogue_finds_its_database_again_or_says_that_it_moved(tmp_path):
     assert not run.synthetic
     assert catalogued_database(run).labels == open_database(path).labels
     path.unlink()
-    with pytest.raises(CatalogueError, match="no longer at"):
+    with pytest.raises(DatabaseError, match="no longer at"):
         catalogued_database(run)
 
 
@@ -387,7 +382,7 @@ def test_the_demo_says_that_it_is_synthetic(demo):
     ],
 )
 def test_kaggle_is_taken_from_a_notebooks_inputs_on_kaggle(mounted, found, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue_module, "KAGGLE_INPUT", tmp_path)
+    monkeypatch.setattr(kaggle, "KAGGLE_INPUT", tmp_path)
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     (tmp_path / "a-competition" / "Normal").mkdir(parents=True)
     for name, content in entries().items():
@@ -400,16 +395,16 @@ def test_kaggle_is_taken_from_a_notebooks_inputs_on_kaggle(mounted, found, tmp_p
 
 
 def test_kaggle_is_taken_from_a_zip_among_the_inputs(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue_module, "KAGGLE_INPUT", tmp_path)
+    monkeypatch.setattr(kaggle, "KAGGLE_INPUT", tmp_path)
     (tmp_path / "mine").mkdir()
     path = write_zip(tmp_path / "mine" / "TB_Chest_Radiography_Database.zip", entries())
     assert find_data("kaggle", 0, 0) == path
 
 
 def test_kaggle_without_its_package_or_without_network_says_what_to_do_by_hand(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue_module, "KAGGLE_INPUT", tmp_path / "nowhere")
+    monkeypatch.setattr(kaggle, "KAGGLE_INPUT", tmp_path / "nowhere")
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(CatalogueError, match=r"pip install kagglehub.*by hand.*notebook's inputs"):
+    with pytest.raises(DatabaseError, match=r"pip install kagglehub.*by hand.*notebook's inputs"):
         find_data("kaggle", 0, 0)
 
     class Hub:
@@ -418,7 +413,7 @@ def test_kaggle_without_its_package_or_without_network_says_what_to_do_by_hand(t
             raise ConnectionError("no route")
 
     monkeypatch.setitem(sys.modules, "kagglehub", Hub)
-    with pytest.raises(CatalogueError, match=r"no route.*by hand"):
+    with pytest.raises(DatabaseError, match=r"no route.*by hand"):
         find_data("kaggle", 0, 0)
 
 
@@ -498,7 +493,7 @@ def test_one_deep_film_goes_by_those_that_tell_their_depth(tmp_path):
 
 def test_films_of_a_database_that_was_not_catalogued_are_shown_alike(tmp_path):
     database = open_database(write_zip(tmp_path / "a.zip", deep_entries(4, dark=2)))
-    shown = {item.row["file"]: item.film for item in survey.pick(database, survey.listed(database), 4, 0)}
+    shown = {item.row["file"]: item.film for item in sample.pick(database, sample.uncatalogued(database), 4, 0)}
     for seed, times in ((0, 8), (1, 20), (2, 1)):
         np.testing.assert_array_equal(shown[f"Normal/n{seed}.png"].grey, twelve_bits(seed, times) >> 4)
 
@@ -515,7 +510,7 @@ def test_the_depth_of_a_database_holds_all_but_a_twentieth(depths, expected):
 
 def test_films_of_8_bits_are_read_once(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(catalogue_module, "_described", lambda *given: asked.append(given[1]) or _described(*given))
+    monkeypatch.setattr(catalogue, "_described", lambda *given: asked.append(given[1]) or _described(*given))
     build_catalogue(open_database(write_zip(tmp_path / "a.zip", entries())))
     assert [len(files) for files in asked] == [6, 0]
 
@@ -534,11 +529,13 @@ def test_nothing_is_unpacked(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_real_films_have_the_counts_and_twins_that_are_known(films, real_films):
+def test_real_films_have_the_counts_and_duplicates_that_are_known(films, real_films):
     table = real_films
     assert table["label"].value_counts().to_dict() == {"Normal": 680, "Tuberculosis": 258}
     assert (table["problem"] == "").all()
-    group = table.assign(stem=table["file"].str.extract(r"([^/]+)\.png$", expand=False)).set_index("stem")["twin_group"]
+    group = table.assign(stem=table["file"].str.extract(r"([^/]+)\.png$", expand=False)).set_index("stem")[
+        "duplicate_group"
+    ]
     for one, other in ((243, 244), (346, 348)):
         assert group[f"Tuberculosis-{one}"] == group[f"Tuberculosis-{other}"]
     assert table["claimed_source"].str.startswith("http").all()

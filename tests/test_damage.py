@@ -15,12 +15,15 @@ import pandas as pd
 import pytest
 from conftest import grey_film, png
 
-from tblib import TblibError, schemas, workflow
-from tblib.panel import prediction_panel
-from tblib.parameters import asked_parameters
-from tblib.predict import open_predictor, predict_files, sample_contents, sample_films
-from tblib.run import STEPS, DamagedError, Run, Step, write_json
-from tblib.weights import read_weights, write_weights
+from tblib import TblibError
+from tblib.checkpoint import read_weights, write_weights
+from tblib.predict.panel import prediction_panel
+from tblib.predict.predictor import open_predictor, predict_files, sample_contents, sample_films
+from tblib.report import pipeline, stale
+from tblib.report.parameters import asked_parameters
+from tblib.run import STEPS, DamagedError, Run, Step
+from tblib.system import schemas
+from tblib.system.files import write_json
 
 FILES = [file for step in STEPS for file in step.writes] + ["run.json"]
 UNREAD = ("passed_over.csv", "history.csv", "training.json")  # of which no answer is made
@@ -37,7 +40,7 @@ def run(smoke, tmp_path_factory) -> Run:
     for step in STEPS:
         done = record["steps"][step.name]
         done["parameters"]["run"] = record["parameters"][step.name]["run"] = str(folder)
-        done["fingerprint"] = workflow.fingerprint(copy, step, done["parameters"])
+        done["fingerprint"] = stale.fingerprint(copy, step, done["parameters"])
     write_json(copy.path("run.json"), record)
     return copy
 
@@ -157,7 +160,7 @@ def outcome_of_run(run: Run, file: str) -> str:
 def again(run: Run, only: str | None = None) -> None:
     """What ``python -m tblib run --name …`` does."""
     data, given, kept = asked_parameters(str(run.folder), None, None, {}, bool(only))
-    workflow.run_study(str(run.folder), data, given, only=only, kept=kept)
+    pipeline.run_study(str(run.folder), data, given, only=only, kept=kept)
 
 
 def would_run(run: Run, step: Step, settings: dict) -> None:
@@ -166,8 +169,10 @@ def would_run(run: Run, step: Step, settings: dict) -> None:
 
 def test_each_damage_of_each_file_ends_in_a_sentence_or_the_same_answer(run, film, capsys, monkeypatch):
     """Each answer is that of the whole run: a flipped digit is noticed by the digests in ``run.json``."""
-    monkeypatch.setattr(workflow, "execute", would_run)
-    monkeypatch.setattr("tblib.predict.gate", lambda *_, **__: {"open": False, "correlation": 1.0, "limit": 0.7})
+    monkeypatch.setattr(pipeline, "execute", would_run)
+    monkeypatch.setattr(
+        "tblib.predict.predictor.gate", lambda *_, **__: {"open": False, "correlation": 1.0, "limit": 0.7}
+    )
     readers = {"predict": asked_by_predict, "panel": asked_by_panel}
     before = {name: asked(run, film) for name, asked in readers.items()}
     for file in FILES:
@@ -185,6 +190,6 @@ def test_each_damage_of_each_file_ends_in_a_sentence_or_the_same_answer(run, fil
 
 def test_the_run_is_whole_again(run, capsys, monkeypatch):
     """As it was damaged and mended, and nothing else was touched."""
-    monkeypatch.setattr(workflow, "execute", would_run)
+    monkeypatch.setattr(pipeline, "execute", would_run)
     again(run)
     assert capsys.readouterr().out.count("unchanged, skipped") == len(STEPS)

@@ -11,9 +11,10 @@ import pytest
 from conftest import grey_film, png, write_zip
 from dicom_files import dicom
 
-from tblib.catalogue import CatalogueError, build_catalogue, open_database, save_catalogue
-from tblib.database import DEAD_LINK, HIDDEN, ZIP_LINK, DatabaseError, files_of
-from tblib.findings import left_out
+from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.eda.balance import left_out
+from tblib.films.archive import DEAD_LINK, HIDDEN, ZIP_LINK, ArchiveError, files_of
+from tblib.films.database import DatabaseError, open_database
 from tblib.run import Run
 
 FILMS = {f"db/{label}/{i}.png": png(grey_film(i + 9 * (label == "Normal")))
@@ -145,7 +146,7 @@ def tarred() -> bytes:
 ])  # fmt: skip
 def test_what_is_no_zip_is_called_what_it_is(tmp_path, content, sentence):
     (tmp_path / "films.zip").write_bytes(content)
-    with pytest.raises(DatabaseError, match=rf"^films\.zip .*{sentence}"):
+    with pytest.raises(ArchiveError, match=rf"^films\.zip .*{sentence}"):
         files_of(tmp_path / "films.zip")
 
 
@@ -229,7 +230,7 @@ def test_any_name_comes_back_from_the_catalogue(tmp_path):
 
 
 def test_cells_of_tables_are_no_formulas_and_come_back(tmp_path):
-    from tblib.run import write_table
+    from tblib.system.files import write_table
 
     texts = ["=1+1", "+1", "-x.png", "@sum", "'=1", "''+", "plain", "'quoted'", "", "a=b"]
     run = Run(tmp_path)
@@ -253,5 +254,5 @@ def test_a_sheet_that_inflates_to_any_size_is_told_and_costs_nothing(tmp_path):
 def test_a_missing_class_says_which_link_is_dead(tmp_path):
     base = folder(tmp_path / "db", {"Tuberculosis/0.png": png(grey_film(1))})
     (base / "Normal").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(CatalogueError, match=r"Normal is a link that leads nowhere"):
+    with pytest.raises(DatabaseError, match=r"Normal is a link that leads nowhere"):
         open_database(base)

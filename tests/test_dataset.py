@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tblib.dataset import Augmentation, TBDataset, _fits, augment, batches, draws, normalise
-from tblib.prepare import Normalisation
+from tblib.arrays import Normalisation
+from tblib.dataset import Augmentation, TBDataset, _fits, augment, augmentation_parameters, batches, normalise
 
 STILL = Augmentation(0, 0, 0, 0)
 
@@ -133,30 +133,31 @@ def test_a_batch_is_moved_once_and_in_the_way_its_device_can_take(device, expect
 
 
 def test_half_the_side_gives_the_mean_of_four(films):
-    halved = augment(films, STILL, draws(len(films), generator()), side=16)
+    halved = augment(films, STILL, augmentation_parameters(len(films), generator()), side=16)
     assert halved.shape == (6, 1, 16, 16)
     expected = torch.nn.functional.avg_pool2d(films.float(), 2)
     torch.testing.assert_close(halved, expected, atol=0.02, rtol=0)
 
 
 def test_no_augmentation_leaves_the_films_as_they_are(films):
-    torch.testing.assert_close(augment(films, STILL, draws(len(films), generator())), films.float(), atol=1e-3, rtol=0)
+    parameters = augmentation_parameters(len(films), generator())
+    torch.testing.assert_close(augment(films, STILL, parameters), films.float(), atol=1e-3, rtol=0)
 
 
 def test_what_a_move_brings_in_is_the_edge_or_black():
     grey = torch.full((1, 1, 32, 32), 100, dtype=torch.uint8)
     by, far = Augmentation(shift=0.5, scale=0, brightness=0, contrast=0), torch.tensor([[0], [1], [0], [0], [0.0]])
     assert (augment(grey, by, far) == 100).all()
-    black = augment(grey, by, far, outside="black")[0, 0]
+    black = augment(grey, by, far, padding="black")[0, 0]
     assert (black[:, :15] == 100).all()
     assert (black[:, 17:] == 0).all()
 
 
 def test_augmentation_follows_the_seed_and_each_film_gets_its_own(films):
     same = films[:1].repeat(4, 1, 1, 1)
-    once = augment(same, Augmentation(), draws(len(same), generator(1)))
-    torch.testing.assert_close(once, augment(same, Augmentation(), draws(len(same), generator(1))))
-    assert (once != augment(same, Augmentation(), draws(len(same), generator(2)))).any()
+    once = augment(same, Augmentation(), augmentation_parameters(len(same), generator(1)))
+    torch.testing.assert_close(once, augment(same, Augmentation(), augmentation_parameters(len(same), generator(1))))
+    assert (once != augment(same, Augmentation(), augmentation_parameters(len(same), generator(2)))).any()
     assert all((once[0] != other).any() for other in once[1:])
     assert float(once.min()) >= 0
     assert float(once.max()) <= 255
@@ -165,7 +166,7 @@ def test_augmentation_follows_the_seed_and_each_film_gets_its_own(films):
 def test_augmentation_never_moves_a_marker_to_the_other_side():
     film = torch.zeros(200, 1, 64, 64)
     film[:, :, 4:12, 50:58] = 255  # upper right, where an L stands
-    moved = augment(film, Augmentation(brightness=0, contrast=0), draws(len(film), generator()))
+    moved = augment(film, Augmentation(brightness=0, contrast=0), augmentation_parameters(len(film), generator()))
     right, left = moved[:, :, :24, 40:].sum(dim=(1, 2, 3)), moved[:, :, :, :24].sum(dim=(1, 2, 3))
     assert (right > 0).all()
     assert (left == 0).all()
@@ -175,7 +176,7 @@ def test_augmentation_never_moves_a_marker_to_the_other_side():
 def test_brightness_and_contrast_change_what_they_say(films, name, changed):
     dim = films.float() * 0.3 + 90  # far from 0 and 255, so that nothing is clipped
     settings = {"shift": 0, "scale": 0, "brightness": 0, "contrast": 0} | {name: 0.1}
-    after = augment(dim, Augmentation(**settings), draws(len(dim), generator()))
+    after = augment(dim, Augmentation(**settings), augmentation_parameters(len(dim), generator()))
     moved_mean = (after.mean(dim=(1, 2, 3)) - dim.mean(dim=(1, 2, 3))).abs().max()
     moved_sd = (after.std(dim=(1, 2, 3)) - dim.std(dim=(1, 2, 3))).abs().max()
     assert (moved_mean > 1) == (changed == "mean")

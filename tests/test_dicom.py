@@ -12,11 +12,11 @@ from conftest import grey_film
 from dicom_files import PATIENT, dicom, palette_elements, table
 from pydicom.encaps import encapsulate
 
-from tblib.codecs import CODECS, is_available
-from tblib.dicom import dicom_pixels, is_dicom
-from tblib.film import FilmError, open_film
-from tblib.greys import DicomError
-from tblib.pictures import PictureError
+from tblib.films.codecs import CODECS, is_available
+from tblib.films.dicom import dicom_pixels, is_dicom
+from tblib.films.film import FilmError, open_film
+from tblib.films.greys import DicomError
+from tblib.films.pictures import PictureError
 
 GREY = grey_film(1)
 MOST = 10_000_000

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from tblib import TblibError, edits
-from tblib.box import Box, Widths
-from tblib.edits import MARKER_STYLES, TINTS, EditError, Marker, Tint
+from tblib import TblibError
+from tblib.films import edits
+from tblib.films.boxes import Box, Widths
+from tblib.films.edits import MARKER_STYLES, TINTS, EditError, Marker, Tint
 
 prop = settings(max_examples=30, deadline=None, derandomize=True)
 shares = st.floats(0, 1, width=32)
@@ -22,7 +23,7 @@ colours = st.tuples(shares, shares, shares)
 
 @st.composite
 def grey_films(draw) -> np.ndarray:
-    """A film of noise, uint8 (H, W), between 60 and 110 pixels a side."""
+    """A film of noise, uint8 (H, W), between 60 and 110 pixels per side."""
     height, width, seed = (draw(st.integers(*ends)) for ends in ((60, 110), (60, 110), (0, 2**32)))
     return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
 
@@ -304,8 +305,7 @@ def test_a_block_is_one_level_inside_its_box(film, data, level):
 
 @pytest.mark.parametrize("paint", [edits.white_rectangle, edits.black_box])
 @pytest.mark.parametrize(
-    "box",
-    [(5, 5, 5, 9), (5, 5, 9, 5), (9, 5, 5, 9), (-1, 0, 5, 5), (0, -1, 5, 5), (90, 0, 101, 5), (0, 90, 5, 101)],
+    "box", [(5, 5, 5, 9), (5, 5, 9, 5), (9, 5, 5, 9), (-1, 0, 5, 5), (0, -1, 5, 5), (90, 0, 101, 5), (0, 90, 5, 101)]
 )
 def test_an_empty_or_overhanging_box_is_refused(paint, box):
     film = flat(90)

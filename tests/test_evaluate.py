@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from tblib import evaluate as evaluation
+from tblib import evaluate as module
 from tblib.evaluate import Calibration, evaluate, fit_calibration, measure, score_parts, thresholds, worst
-from tblib.model import CNN, ModelError, TrainedModel, load_model, save_model
-from tblib.run import Run, write_json
+from tblib.model import CNN, ModelError
+from tblib.run import Run
+from tblib.system.files import write_json
+from tblib.trained import TrainedModel, load_model, save_model
 
 
 def predictions(films: int = 400, seed: int = 0, signal: float = 1.5) -> pd.DataFrame:
@@ -21,7 +23,7 @@ def predictions(films: int = 400, seed: int = 0, signal: float = 1.5) -> pd.Data
     logit = rng.normal(0, 1.5, films) + signal * (2 * target - 1)
     return pd.DataFrame({
         "target": target, "label": np.where(target == 1, "T", "N"), "logit": logit, "probability": expit(logit),
-        "calibrated": expit(logit), "twin_group": np.arange(films),
+        "calibrated": expit(logit), "duplicate_group": np.arange(films),
     })  # fmt: skip
 
 
@@ -130,6 +132,6 @@ class OnMps:
 
 
 def test_logits_leave_the_device_before_they_become_float64(smoke, monkeypatch):
-    monkeypatch.setattr(evaluation, "infer", lambda cnn, films, by: OnMps(sum(len(batch) for batch in films)))
+    monkeypatch.setattr(module, "logits_of", lambda cnn, films, by: OnMps(sum(len(batch) for batch in films)))
     scored = score_parts(smoke, load_model(smoke.path("model.safetensors")))
     assert (scored["logit"] == 0).all()

@@ -1,4 +1,4 @@
-"""Other databases: every layout is read, twins are found, wrong ones are told in a sentence."""
+"""Other databases: every layout is read, near-duplicates are found, wrong ones are told in a sentence."""
 
 import numpy as np
 import pandas as pd
@@ -6,9 +6,7 @@ import pytest
 from conftest import grey_film, png, write_zip
 from test_catalogue import deep_entries, twelve_bits
 
-from tblib.catalogue import CatalogueError, open_database
-from tblib.evaluate import Calibration
-from tblib.external import (
+from tblib.audit.external import (
     ExternalError,
     find,
     known_films,
@@ -18,6 +16,9 @@ from tblib.external import (
     thumbnails_of,
     without_known,
 )
+from tblib.evaluate import Calibration
+from tblib.films.database import DatabaseError, open_database
+from tblib.mitigation import ModelInput
 
 SCALING = Calibration(0.0, 1.0, "")
 INSIDE = pd.DataFrame({"target": [0] * 20 + [1] * 20, "logit": np.r_[np.full(20, -2.0), np.full(20, 2.0)]})
@@ -45,7 +46,7 @@ def test_every_layout_is_read(tmp_path, negative, positive, kind):
 
         zipfile.ZipFile(path).extractall(tmp_path / "other")
         path = tmp_path / "other"
-    found = read_external(str(path), 32, "none")
+    found = read_external(str(path), ModelInput(32))
     assert found.name == "other"
     assert np.bincount(found.target).tolist() == [12, 12]
     assert found.images.shape == (24, 32, 32)
@@ -69,7 +70,7 @@ def test_a_name_that_ends_in_a_figure_is_no_label_where_folders_tell(tmp_path):
 
 def test_broken_films_are_counted_and_left_out(tmp_path):
     films = entries("normal/a{}.png", "tb/b{}.png") | {"tb/broken.png": b"no picture"}
-    found = read_external(str(write_zip(tmp_path / "b.zip", films)), 32, "none")
+    found = read_external(str(write_zip(tmp_path / "b.zip", films)), ModelInput(32))
     assert len(found.target) == 24
     assert len(found.left_out) == 1
     assert "broken.png" in found.left_out[0]
@@ -85,12 +86,12 @@ def test_what_cannot_be_used_is_a_sentence(tmp_path, content, sentence):
     if content:
         write_zip(path, content)
     with pytest.raises(ExternalError, match=sentence):
-        read_external(str(path), 32, "none")
+        read_external(str(path), ModelInput(32))
 
 
 def test_a_dark_film_of_12_bits_is_read_like_its_neighbours(tmp_path):
     path = write_zip(tmp_path / "deep.zip", deep_entries(12, dark=2) | {"Normal/broken.png": b"no picture"})
-    found = read_external(str(path), 64, "none")
+    found = read_external(str(path), ModelInput(64))
     assert found.database.bits == 12
     for seed, times in ((0, 8), (1, 20), (2, 1)):
         grey, place = twelve_bits(seed, times) >> 4, found.files.index(f"Normal/n{seed}.png")
@@ -101,9 +102,9 @@ def test_a_dark_film_of_12_bits_is_read_like_its_neighbours(tmp_path):
 
 def test_a_zip_that_climbs_out_is_refused(tmp_path):
     path = write_zip(tmp_path / "evil.zip", entries("../normal/a{}.png", "../tb/b{}.png"))
-    with pytest.raises(ExternalError, match="climbs out"):
+    with pytest.raises(ExternalError, match="leads out"):
         find(str(path))
-    with pytest.raises(CatalogueError, match="climbs out"):
+    with pytest.raises(DatabaseError, match="leads out"):
         open_database(path)
 
 
@@ -112,7 +113,7 @@ def test_databases_are_separated_by_commas():
     assert paths("a.zip, /b/c ,") == ["a.zip", "/b/c"]
 
 
-def test_twins_of_training_films_are_found():
+def test_duplicates_of_training_films_are_found():
     inside = np.stack([grey_film(i) for i in range(6)])
     brighter = (inside[2] * 0.9 + 10).astype(np.uint8)
     outside = np.stack([grey_film(50), brighter, grey_film(51), inside[4]])
@@ -120,7 +121,7 @@ def test_twins_of_training_films_are_found():
 
 
 def measured(tmp_path, logits):
-    found = read_external(str(write_zip(tmp_path / "e.zip", entries("normal/a{}.png", "tb/b{}.png"))), 32, "none")
+    found = read_external(str(write_zip(tmp_path / "e.zip", entries("normal/a{}.png", "tb/b{}.png"))), ModelInput(32))
     points = {"0.5": 0.5, "sensitivity_90": 0.8}
     return found, measure(found, logits(found.target), INSIDE, points, SCALING, 300, 0)
 
@@ -143,7 +144,7 @@ def test_an_inverted_model_is_called_so(tmp_path):
 
 
 def test_films_of_the_training_database_are_left_out(tmp_path):
-    found = read_external(str(write_zip(tmp_path / "e.zip", entries("normal/a{}.png", "tb/b{}.png"))), 32, "none")
+    found = read_external(str(write_zip(tmp_path / "e.zip", entries("normal/a{}.png", "tb/b{}.png"))), ModelInput(32))
     left = without_known(found, np.stack([grey_film(500), found.thumbnails[3], found.thumbnails[20]]))
     assert left.known == 2
     assert np.bincount(left.target).tolist() == [11, 11]
@@ -157,13 +158,13 @@ def test_films_of_the_training_database_are_left_out(tmp_path):
 def test_copies_within_a_set_count_once(tmp_path):
     films = entries("normal/a{}.png", "tb/b{}.png")
     films |= {f"normal/copy{i}.png": films["normal/a0.png"] for i in range(3)}
-    found = read_external(str(write_zip(tmp_path / "c.zip", films)), 32, "none")
+    found = read_external(str(write_zip(tmp_path / "c.zip", films)), ModelInput(32))
     assert len(np.unique(found.group)) == 24
     assert len(found.target) == 27
 
 
 def test_montgomery_is_read_and_shares_no_film_with_the_kaggle_sample(films):
-    found = read_external(str(films / "montgomery.zip"), 64, "none")
+    found = read_external(str(films / "montgomery.zip"), ModelInput(64))
     assert np.bincount(found.target).tolist() == [80, 58]
     database = open_database(films / "TB_database.zip")
     inside = thumbnails_of(database, list(database.labels)[::4])

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from tblib import figures
+from tblib.audit import baselines
+from tblib.eda import balance, prevalence
+from tblib.show import evaluation, plots, training
 
 
 @pytest.fixture
@@ -22,8 +24,8 @@ def displayed(monkeypatch):
 
 def test_an_alt_text_goes_with_the_picture_and_synthetic_films_are_stamped(displayed):
     counts = {"Normal": 500, "Tuberculosis": 100}
-    figures.display_figure(figures.class_balance(counts), synthetic=False)
-    figures.display_figure(figures.class_balance(counts), synthetic=True)
+    plots.display_figure(balance.figure(counts), synthetic=False)
+    plots.display_figure(balance.figure(counts), synthetic=True)
     (plain, alt), (stamped, stamped_alt) = displayed
     assert plain[:4] == stamped[:4] == b"\x89PNG"
     assert plain != stamped
@@ -37,7 +39,7 @@ def test_a_figure_shows_the_numbers_it_is_given():
     history = history.assign(
         **dict.fromkeys(("train_loss", "train_accuracy", "val_accuracy", "train_f1", "val_f1"), 0.5)
     )
-    figure = figures.training_curves(history)
+    figure = training.figure(history)
     assert "kept: epoch 2" in figure.get_label()
     np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), [0.5, 0.2, 0.3])
 
@@ -58,16 +60,16 @@ def test_every_picture_of_a_run_says_synthetic_and_has_an_alt_text(smoke):
 
 
 def test_names_of_files_are_shown_as_they_are():
-    assert figures.short("a/b/Normal-1.png") == "Normal-1"
-    assert len(figures.short("a" * 60 + ".png")) == 18
+    assert plots.short("a/b/Normal-1.png") == "Normal-1"
+    assert len(plots.short("a" * 60 + ".png")) == 18
 
 
 def test_a_name_in_a_figure_is_no_formula_and_stays_in_the_legend():
     """As mathtext "$_$" would be an error, and a logarithmic scale needs it for its powers of ten."""
     names = ("_x_", "a$_$b")
     table = pd.DataFrame({"cue": ["$^$"] * 2, "label": names, "share": [0.2, 0.4], "low": 0.1, "high": 0.5})
-    figure = figures.prevalences(table.assign(odds_ratio=2.0, odds_low=0.5, odds_high=20.0), names)
-    data, _ = figures.picture(figure, synthetic=True)
+    figure = prevalence.figure(table.assign(odds_ratio=2.0, odds_low=0.5, odds_high=20.0), names)
+    data, _ = plots.picture(figure, synthetic=True)
     assert Image.open(io.BytesIO(data)).width > 500
     left, right = figure.axes
     assert [text.get_text().strip() for text in left.get_legend().get_texts()] == list(names)
@@ -80,14 +82,14 @@ def test_figures_are_pictures_that_can_be_drawn(smoke, displayed):
     test = smoke.table("predictions.csv").query("part == 'test'")
     metrics = smoke.facts("metrics.json")
     made = [
-        figures.roc_and_precision_recall(test, metrics),
-        figures.reliability(test, metrics),
-        figures.confusion_matrices(metrics["operating_points"], ("Normal", "Tuberculosis")),
-        figures.accuracy_ladder(smoke.facts("shortcuts.json"), metrics["majority_accuracy"]),
+        evaluation.ranking_figure(test, metrics),
+        evaluation.calibration_figure(test, metrics),
+        evaluation.confusion_figure(metrics["operating_points"], ("Normal", "Tuberculosis")),
+        baselines.figure(smoke.facts("shortcuts.json"), metrics["majority_accuracy"]),
     ]
     for figure in made:
         assert isinstance(figure, Figure)
         assert len(figure.get_label()) > 30
-        figures.display_figure(figure, synthetic=False)
+        plots.display_figure(figure, synthetic=False)
     for data, _ in displayed:
         assert Image.open(io.BytesIO(data)).width > 500

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from odd_files import raw_png, saved
 from PIL import Image
 
-from tblib.catalogue import open_database
-from tblib.film import FilmError, open_film, resized
+from tblib.films.database import open_database
+from tblib.films.film import FilmError, open_film, resized
 
 
 def test_one_channel_file_is_read_as_it_is():

@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from tblib import jobs, run
-from tblib.jobs import Job, JobError, run_jobs
-from tblib.trials import _shuffled
+from tblib.audit import jobs
+from tblib.audit.fits import _shuffled
+from tblib.audit.jobs import Job, JobError, run_jobs
+from tblib.system import code
 
 
 def scaled(values: np.ndarray, factor: float, log: str = "") -> dict:
@@ -62,7 +63,7 @@ def test_other_settings_arrays_or_code_are_another_job(tmp_path, monkeypatch):
     changed[3] += 1e-9
     run_jobs(made([1], log, changed), tmp_path / "kept")
     assert len(runs(log)) == 2
-    monkeypatch.setattr(jobs, "code_digest", lambda _: "edited")
+    monkeypatch.setattr(jobs, "code_digest", lambda *names: "edited")
     run_jobs(made([1], log), tmp_path / "kept")
     assert len(runs(log)) == 3
 
@@ -71,8 +72,8 @@ def test_other_settings_arrays_or_code_are_another_job(tmp_path, monkeypatch):
 def test_other_packages_are_another_job(tmp_path, monkeypatch, package):
     log = tmp_path / "log"
     run_jobs(made([1], log), tmp_path / "kept")
-    others = run.versions() | {package: "0.1"}
-    monkeypatch.setattr(run, "versions", lambda: others)
+    others = code.versions() | {package: "0.1"}
+    monkeypatch.setattr(code, "versions", lambda: others)
     run_jobs(made([1], log), tmp_path / "kept")
     assert len(runs(log)) == 2
 
@@ -124,15 +125,46 @@ def test_a_dask_cluster_gives_the_same_results(tmp_path, cluster):
     assert len(runs(log)) == 3
 
 
-def test_a_cluster_trains_the_same_networks(tmp_path, cluster):
-    from test_trials import FILMS, LABEL, SMALL, TRAIN, N, with_block
+def arrays_in(content) -> list[np.ndarray]:
+    """Arrays within nested lists, tuples and dicts."""
+    if isinstance(content, np.ndarray):
+        return [content]
+    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list | tuple) else ()
+    return [array for part in parts for array in arrays_in(part)]
 
-    from tblib.trials import plant
+
+def test_each_array_is_sent_to_a_cluster_once_and_not_with_every_job(tmp_path, cluster, monkeypatch):
+    from distributed import Client
+
+    sent, submitted = [], []
+    scatter, submit = Client.scatter, Client.submit
+
+    def scattered(client, data, **how):
+        sent.append(data)
+        return scatter(client, data, **how)
+
+    def noted(client, *call, **how):
+        submitted.append(how["tasks"])
+        return submit(client, *call, **how)
+
+    monkeypatch.setattr(Client, "scatter", scattered)
+    monkeypatch.setattr(Client, "submit", noted)
+    values = np.arange(500_000.0)
+    assert len(run_jobs(made([1, 2, 3, 4, 5, 6], values=values), tmp_path / "there", cluster)) == 6
+    assert [array.nbytes for array in arrays_in(sent)] == [values.nbytes]
+    assert submitted
+    assert not arrays_in(submitted)
+
+
+def test_a_cluster_trains_the_same_networks(tmp_path, cluster):
+    from test_fits import FILMS, LABEL, SMALL, TRAIN, N, with_block
+
+    from tblib.audit.fits import planted
 
     arrays = {"plain": FILMS, "put": with_block(FILMS), "placebo": FILMS, "label": LABEL}
     arrays |= {"group": np.arange(N), "train": TRAIN}
     todo = [
-        Job(plant, arrays, {"p": 1.0, "shuffle": True, "seed": seed, "training": SMALL | {"epochs": 2}})
+        Job(planted, arrays, {"p": 1.0, "shuffle": True, "seed": seed, "training": SMALL | {"epochs": 2}})
         for seed in range(2)
     ]
     assert run_jobs(todo, tmp_path / "there", cluster) == run_jobs(todo, tmp_path / "here")

@@ -5,16 +5,17 @@ import pytest
 import torch
 from fake_cards import refuse_cards
 
-from tblib import lungs
-from tblib.catalogue import open_database
-from tblib.film import resized
-from tblib.phantom import CLASSES, phantom_film
+from tblib.films.database import open_database
+from tblib.films.film import resized
+from tblib.phantoms import lungs
+from tblib.phantoms.phantom import phantom_film
+from tblib.phantoms.presets import CLASSES
 
 
 def test_estimates_agree_with_the_masks_of_unseen_phantoms():
     drawn = [phantom_film(CLASSES[seed % 2], 10_000 + seed) for seed in range(12)]
     films = np.stack([film.pixels if film.pixels.ndim == 2 else film.pixels[..., 1] for film in drawn])
-    values = lungs.dice(lungs.lung_fields(films), np.stack([film.lungs for film in drawn]))
+    values = lungs.dice(lungs.lung_network().masks(films), np.stack([film.lungs for film in drawn]))
     assert values.mean() > 0.93
     assert values.min() > 0.8
 
@@ -24,7 +25,7 @@ def test_estimates_agree_with_the_masks_of_montgomery(films):
     database = open_database(films / "montgomery.zip")
     files = list(database.labels)
     small = np.stack([resized(database.film(file).grey, 128) for file in files])
-    values = lungs.dice(lungs.lung_fields(small), lungs.known_fields(database, files, 128))
+    values = lungs.dice(lungs.lung_network().masks(small), lungs.known_masks(database, files, 128))
     assert len(values) == 138
     assert values.mean() > 0.9
     assert np.quantile(values, 0.05) > 0.8
@@ -35,11 +36,11 @@ def test_estimates_agree_with_the_masks_of_montgomery(films):
     lambda whole: whole[: len(whole) // 2],
     lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
 ])  # fmt: skip
-def test_a_damaged_network_is_taught_anew(damage, tmp_path, monkeypatch, capsys):
-    taught = lungs.LungNetwork().state_dict()
-    monkeypatch.setattr(lungs, "teach", lambda: taught)
+def test_a_damaged_network_is_trained_anew(damage, tmp_path, monkeypatch, capsys):
+    trained = lungs.LungNetwork().state_dict()
+    monkeypatch.setattr(lungs, "train", lambda: trained)
     monkeypatch.setattr(lungs, "ROOT", tmp_path)
-    monkeypatch.setattr(lungs, "_digest", lambda: "12345678")
+    monkeypatch.setattr(lungs, "code_digest", lambda *_: "12345678")
     (tmp_path / "data").mkdir()
     lungs.lung_network.__wrapped__()
     assert capsys.readouterr().out == ""
@@ -47,13 +48,13 @@ def test_a_damaged_network_is_taught_anew(damage, tmp_path, monkeypatch, capsys)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     network = lungs.lung_network.__wrapped__()
-    assert "The lung network is taught anew" in capsys.readouterr().out
+    assert "The lung network is trained anew" in capsys.readouterr().out
     assert path.read_bytes() == whole
-    assert all(torch.equal(tensor, taught[name]) for name, tensor in network.state_dict().items())
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in network.state_dict().items())
 
 
-def test_a_film_without_lungs_has_no_field():
-    fields = lungs.lung_fields(np.stack([np.zeros((96, 80), np.uint8), np.full((96, 80), 255, np.uint8)]))
+def test_a_film_without_lungs_has_an_empty_mask():
+    fields = lungs.lung_network().masks(np.stack([np.zeros((96, 80), np.uint8), np.full((96, 80), 255, np.uint8)]))
     assert fields.shape == (2, 96, 80)
     assert not fields.any()
 
@@ -70,7 +71,7 @@ def test_at_most_two_fields_are_kept():
 def test_the_demos_masks_are_found_by_name(demo):
     database = open_database(demo)
     files = list(database.labels)[::9]
-    known = lungs.known_fields(database, files, 128)
+    known = lungs.known_masks(database, files, 128)
     assert known.shape == (len(files), 128, 128)
     assert 0.1 < known.mean() < 0.5
 
@@ -81,8 +82,8 @@ def test_a_database_without_masks_for_all_has_none(tmp_path):
     entries = {f"{label}/{i}.png": png(grey_film(i)) for i, label in enumerate(("Normal", "Tuberculosis"))}
     entries["masks/0.png"] = png(np.full((64, 64), 255, np.uint8))
     database = open_database(write_zip(tmp_path / "db.zip", entries))
-    assert lungs.known_fields(database, list(database.labels), 32) is None
-    assert lungs.known_fields(database, ["Normal/0.png"], 32).all()
+    assert lungs.known_masks(database, list(database.labels), 32) is None
+    assert lungs.known_masks(database, ["Normal/0.png"], 32).all()
 
 
 def test_dice():
@@ -91,21 +92,21 @@ def test_dice():
     assert lungs.dice(one, other).tolist() == [0.5, 1.0]
 
 
-def test_teaching_repeats():
-    first, second = (lungs.teach(phantoms=4, steps=2) for _ in range(2))
+def test_training_repeats():
+    first, second = (lungs.train(phantoms=4, steps=2) for _ in range(2))
     assert all((first[name] == second[name]).all() for name in first)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (300, 200)])
 def test_fields_have_the_films_shape(shape):
-    assert lungs.lung_fields(np.zeros((1, *shape), np.uint8)).shape == (1, *shape)
+    assert lungs.lung_network().masks(np.zeros((1, *shape), np.uint8)).shape == (1, *shape)
 
 
-def test_teaching_leaves_every_card_alone(monkeypatch):
+def test_training_leaves_every_card_alone(monkeypatch):
     refuse_cards(monkeypatch)
     # PyTorch's own look, before each step, at whether a card records a graph; nothing of ours.
     name = "_accelerator_graph_capture_health_check"
     if not hasattr(torch.optim.Adam, name):
         name = "_cuda_graph_capture_health_check"  # older PyTorch
     monkeypatch.setattr(torch.optim.Adam, name, lambda self: None)
-    lungs.teach(phantoms=2, steps=2)
+    lungs.train(phantoms=2, steps=2)

@@ -33,12 +33,12 @@ from tblib.metrics import (
 )
 
 
-def scored(seed: int = 0, films: int = 80, twins: int = 0, signal: float = 1.0) -> Scored:
+def scored(seed: int = 0, films: int = 80, duplicates: int = 0, signal: float = 1.0) -> Scored:
     rng = np.random.default_rng(seed)
     target = (np.arange(films) % 4 == 0).astype(np.int64)
     score = 1 / (1 + np.exp(-(rng.normal(0, 1, films) + signal * (2 * target - 1))))
     group = np.arange(films)
-    group[1 : 1 + twins] = group[0]
+    group[1 : 1 + duplicates] = group[0]
     return Scored(target, np.round(score, 2), group)  # rounded, so that there are ties
 
 
@@ -54,7 +54,7 @@ def test_a_proportion_of_nothing_is_not_defined():
     assert wilson(0, 0).text() == "not defined"
 
 
-def test_twins_count_as_one_film():
+def test_duplicates_count_as_one_film():
     hit = np.array([True] * 9 + [False])
     doubled, group = np.repeat(hit, 2), np.repeat(np.arange(10), 2)
     assert clustered_wilson(doubled, group) == pytest.approx(clustered_wilson(hit, np.arange(10)))
@@ -93,7 +93,7 @@ def test_scores_agree_with_scikit_learn_weights_and_ties_included(seed, signal):
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(-3, 6), st.floats(0.05, 0.95))
 def test_every_interval_holds_its_value(seed, signal, threshold):
-    data = scored(seed, films=40, twins=3, signal=signal)
+    data = scored(seed, films=40, duplicates=3, signal=signal)
     assume(len(set(data.score)) > 1)
     weights = bootstrap_weights(data, 60, seed)
     found = proportions(data, threshold) | composites(data, threshold, weights) | calibration(data, weights)
@@ -120,13 +120,13 @@ def test_a_faultless_sample_still_has_a_wide_interval_that_narrows_with_films():
     assert lows[-1] > 0.99
 
 
-def test_bootstrap_draws_twin_groups_whole_and_keeps_the_classes():
-    data = scored(twins=3)
+def test_bootstrap_draws_duplicate_groups_whole_and_keeps_the_classes():
+    data = scored(duplicates=3)
     weights = bootstrap_weights(data, 200, seed=1)
     assert weights.shape == (200, 80)
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 0] == weights[:, 3]).all()
-    own = weights[:, 4:]  # films without twins
+    own = weights[:, 4:]  # films without duplicates
     assert (own[:, data.target[4:] == 1].sum(axis=1) + weights[:, 0] == 20).all()
     np.testing.assert_array_equal(weights, bootstrap_weights(data, 200, seed=1))
     assert (weights != bootstrap_weights(data, 200, seed=2)).any()
@@ -235,7 +235,7 @@ def test_what_cannot_go_with_a_label_has_a_p_of_1():
 # --- paired differences
 
 
-def test_signs_are_flipped_by_twin_groups():
+def test_signs_are_flipped_by_duplicate_groups():
     rng = np.random.default_rng(0)
     moved = rng.normal(0.5, 1, 30)
     once = paired_p(moved, np.arange(30), 0)

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tblib.model import CNN, MAGIC, ModelError, folded, load_model, save_model
+from tblib.model import CNN, ModelError, folded
+from tblib.trained import MAGIC, load_model, save_model
 
 PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
 
@@ -132,7 +133,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(name, number, tmp_path):
     ("size", 0), ("size", 40), ("size", 32.0), ("size", float("nan")),
     ("negative", ""), ("positive", " "), ("positive", 1),
     ("dropout", float("nan")), ("dropout", 1), ("width", 0), ("threads", 0), ("pos_weight", float("nan")),
-    ("pos_weight", 0), ("mean", 10**400), ("threads", 10**6), ("bits", 99), ("remedy", []),
+    ("pos_weight", 0), ("mean", 10**400), ("threads", 10**6), ("bits", 99), ("mitigation", []),
 ])  # fmt: skip
 def test_what_no_film_can_be_judged_by_is_refused_by_its_name(key, value, tmp_path):
     facts, of_training = [PREPARATION, {"dropout": 0.1}], key in ("dropout", "width", "threads", "pos_weight")

@@ -20,11 +20,19 @@ from bs4 import BeautifulSoup
 from conftest import grey_film, png
 from PIL import Image
 
-from tblib import RESEARCH_USE
-from tblib.model import CNN, TrainedModel, folded
-from tblib.panel import prediction_panel
-from tblib.predict import PredictionError, Predictor, open_predictor, predict_files, sample_contents, sample_films
-from tblib.what_if import NOTHING
+from tblib.model import CNN, folded
+from tblib.predict.panel import prediction_panel
+from tblib.predict.predictor import (
+    PredictionError,
+    Predictor,
+    open_predictor,
+    predict_files,
+    sample_contents,
+    sample_films,
+)
+from tblib.predict.what_if import NOTHING
+from tblib.system.text import RESEARCH_USE
+from tblib.trained import TrainedModel
 
 PART = 1000  # bytes of a part of a file, here
 BATCHES = itertools.count()
@@ -285,7 +293,7 @@ def test_a_path_a_folder_and_wrong_ones(panel, tmp_path):
 
 
 def test_more_films_than_the_panel_holds_are_told(panel, tmp_path, monkeypatch):
-    monkeypatch.setattr("tblib.panel.MOST_FILES", 2)
+    monkeypatch.setattr("tblib.predict.panel.MOST_FILES", 2)
     drop(panel, {f"{i}.png": png(grey_film(i)) for i in range(4)})
     assert [row["problem"][:19] for row in panel.table.rows] == ["", "", "2.png was not read:", "3.png was not read:"]
     for i in range(3):

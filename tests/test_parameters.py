@@ -6,9 +6,10 @@ import pytest
 from conftest import done_with, write_zip
 
 from tblib.__main__ import main
-from tblib.parameters import (
+from tblib.report.parameters import (
     NO_PATHS,
     RANGES,
+    Kind,
     ParameterError,
     asked_parameters,
     check_parameters,
@@ -20,7 +21,8 @@ from tblib.parameters import (
     schema,
     with_whole_paths,
 )
-from tblib.run import ROOT, STEPS, Run
+from tblib.run import STEPS, Run
+from tblib.system.files import ROOT
 
 
 @pytest.mark.parametrize(("value", "kind", "expected"), [
@@ -28,7 +30,7 @@ from tblib.run import ROOT, STEPS, Run
     ("true", bool, True), (False, bool, False), ("auto", str, "auto"), ("0.5", str, "0.5"),
 ])  # fmt: skip
 def test_values_are_read_as_their_declared_type(value, kind, expected):
-    found = convert("x", value, kind)
+    found = convert("x", value, Kind(kind))
     assert found == expected
     assert type(found) is kind
 
@@ -41,7 +43,33 @@ def test_values_are_read_as_their_declared_type(value, kind, expected):
 ])  # fmt: skip
 def test_values_of_another_type_are_named(value, kind, wanted):
     with pytest.raises(ParameterError, match=f"Parameter epochs must be {wanted}"):
-        convert("epochs", value, kind)
+        convert("epochs", value, Kind(kind))
+
+
+@pytest.mark.parametrize("text", [None, "", "none", "None", "null"])
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_an_optional_parameter_may_be_none_however_it_is_written(text, kind):
+    assert convert("x", text, Kind(kind, optional=True)) is None
+
+
+def test_what_is_given_to_an_optional_parameter_is_of_its_type():
+    assert convert("threads", "4", Kind(int, optional=True)) == 4
+    with pytest.raises(ParameterError, match="Parameter threads must be a whole number or none, not 'many'"):
+        convert("threads", "many", Kind(int, optional=True))
+
+
+@pytest.mark.parametrize("name", ["demo", "kaggle", "fast", "mitigated", "smoke"])
+def test_the_parameter_files_hold_known_parameters_of_their_types(name):
+    given = read_parameters(ROOT / "notebooks" / "parameters" / f"{name}.yml")
+    assert check_parameters(given)["training"]["epochs"] in (2, 7, 8, 20)
+
+
+def test_yaml_and_command_line_say_none_alike(tmp_path):
+    (tmp_path / "p.yml").write_text("external: null\nthreads: none\nmitigation:\n")
+    for given in (read_parameters(tmp_path / "p.yml"), {"external": "none", "threads": "", "mitigation": "None"}):
+        checked = check_parameters(given)
+        assert checked["shortcuts"]["external"] is checked["training"]["threads"] is None
+        assert checked["preparation"]["mitigation"] is None
 
 
 def test_yamls_text_for_1e_3_is_read_as_the_number_it_means(tmp_path):
@@ -142,7 +170,7 @@ def test_then_comes_the_file_then_the_pairs(run, tmp_path):
 
 def test_a_database_is_a_new_start_unless_some_steps_are_asked_for(run):
     data, found = started(run, data="/films/mine.zip")
-    assert (found["training"]["epochs"], found["preparation"]["size"]) == (0, 128)  # those of kaggle.yml
+    assert (found["training"]["epochs"], found["preparation"]["size"]) == (20, 128)  # those of kaggle.yml
     data, found = started(run, data="/moved/mine.zip", going_on=True)
     assert data == "/moved/mine.zip"
     assert (found["training"]["epochs"], found["preparation"]["size"]) == (5, 64)
@@ -154,6 +182,15 @@ def test_a_name_without_a_run_starts_as_the_demo_does(tmp_path):
     assert found["training"]["epochs"] == 8
     assert kept_parameters(Run(tmp_path / "new")) == {}
     assert not (tmp_path / "new").exists()
+
+
+def test_parameters_of_an_earlier_version_are_told_with_how_to_begin_again(run):
+    record = json.loads(run.path("run.json").read_text())
+    record["parameters"]["training"] |= {"lr": 0.0, "recipe": "fast"}
+    run.path("run.json").write_text(json.dumps(record))
+    with pytest.raises(ParameterError, match=r"lr must be between .*--overwrite --data /films/mine\.zip"):
+        started(run)
+    assert started(run, data="/films/mine.zip")[1]["training"]["epochs"] == 20
 
 
 def test_files_without_a_record_still_tell_their_database(tmp_path):
@@ -213,11 +250,11 @@ def test_every_parameter_that_names_files_is_known_as_one():
     ("spectra_films", 0, "spectra_films must be between 1"),
     ("seed", -1, "seed must be between 0"),
     ("demo_seed", -1, "demo_seed must be between 0"),
-    ("threads", 1000, "threads must be between 0 and 256"),
+    ("threads", 1000, "threads must be between 1 and 256"),
     ("size", 100, "size must be a multiple of 16, not 100"),
     ("precision", "fp16", "precision must be 'auto' or 'fp32' or 'bf16', not 'fp16'"),
     ("operating_point", "0.7", "operating_point must be"),
-    ("recipe", "slow", "recipe must be"),
+    ("schedule", "slow", "schedule must be"),
     ("dropout", 1, "dropout must be"),
 ])  # fmt: skip
 def test_values_that_cannot_be_are_told_before_the_run_starts(name, value, sentence, tmp_path, capsys):
@@ -242,5 +279,5 @@ def test_what_is_not_there_is_told_before_the_run_starts(pairs, sentence, tmp_pa
 
 
 def test_every_number_has_a_range():
-    numbers = {name for step in STEPS for name, (kind, *_) in schema(step).items() if kind in (int, float)}
+    numbers = {name for step in STEPS for name, (kind, *_) in schema(step).items() if kind.type in (int, float)}
     assert numbers == set(RANGES)

@@ -17,12 +17,16 @@ from PIL import Image
 from scipy.ndimage import minimum_filter
 from scipy.stats import binom
 
-from tblib import phantom
-from tblib.box import Box, Widths
-from tblib.chest import radiograph
-from tblib.film import open_film
-from tblib.phantom import CLASSES, CLEAN, KAGGLE, PRESETS, SIDE, Prevalence, Truth, phantom_film, phantom_truth
-from tblib.shortages import ShortageError
+from tblib.films import edits
+from tblib.films.boxes import Box, Widths
+from tblib.films.film import open_film
+from tblib.phantoms import demo as demos
+from tblib.phantoms import phantom, presets
+from tblib.phantoms.anatomy import SIDE, radiograph
+from tblib.phantoms.phantom import Truth, phantom_film, phantom_truth
+from tblib.phantoms.presets import CLASSES, CLEAN, KAGGLE, PRESETS, Prevalence
+from tblib.system.code import place, reached
+from tblib.system.shortages import ShortageError
 
 FILMS, TUBERCULOSIS = 60, 10
 DRAWS = 400
@@ -33,13 +37,13 @@ ALWAYS = Prevalence(1, 1)
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    return phantom.write_demo(tmp_path_factory.mktemp("demo") / "demo.zip", FILMS, seed=1)
+    return demos.write_demo(tmp_path_factory.mktemp("demo") / "demo.zip", FILMS, seed=1)
 
 
 @pytest.fixture
 def one_process(monkeypatch):
     """Films are drawn without workers: a few are drawn sooner than workers start."""
-    monkeypatch.setattr(phantom, "Parallel", lambda n_jobs, **given: Parallel(n_jobs=1, **given))
+    monkeypatch.setattr(demos, "Parallel", lambda n_jobs, **given: Parallel(n_jobs=1, **given))
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +66,17 @@ def films(archive, rows):
 def truth_of(row: dict[str, str]) -> Truth:
     """The truth that a line of truth.csv tells, by the types that `Truth` gives its columns."""
     read = {
-        "str": str,
-        "int": int,
-        "float": float,
-        "bool": {"True": True, "False": False}.__getitem__,
-        "Box | None": lambda cell: Box(*map(int, cell.split(","))) if cell else None,
-        "Widths | None": lambda cell: Widths(*map(int, cell.split(","))) if cell else None,
+        str: str,
+        int: int,
+        float: float,
+        bool: {"True": True, "False": False}.__getitem__,
+        Box | None: lambda cell: Box(*map(int, cell.split(","))) if cell else None,
+        Widths | None: lambda cell: Widths(*map(int, cell.split(","))) if cell else None,
     }
     return Truth(**{field.name: read[field.type](row[field.name]) for field in fields(Truth)})
 
 
-def preset(**shares: float | Prevalence) -> phantom.Preset:
+def preset(**shares: float | Prevalence) -> presets.Preset:
     """A preset in which both classes carry these artefacts and no others."""
     return NOTHING | {
         name: share if isinstance(share, Prevalence) else Prevalence(share, share) for name, share in shares.items()
@@ -111,12 +115,12 @@ def png_pixels(content: bytes) -> tuple[str, np.ndarray]:
 
 
 def test_the_table_keeps_what_was_counted_on_the_real_database():
-    colours = [name for name in phantom.COLOURS if KAGGLE[name].normal]
+    colours = [name for name in presets.COLOURS if KAGGLE[name].normal]
     assert colours == []
     assert KAGGLE["white_rectangle"].normal == 0
     counted = {name: KAGGLE[name].tuberculosis for name in ("one_channel", "white_rectangle")}
     assert counted == pytest.approx({"one_channel": 308 / 700, "white_rectangle": 241 / 700}, abs=0.01)
-    assert sum(KAGGLE[name].tuberculosis for name in phantom.TINTS) == pytest.approx(368 / 700, abs=0.01)
+    assert sum(KAGGLE[name].tuberculosis for name in edits.TINTS) == pytest.approx(368 / 700, abs=0.01)
 
 
 def test_in_clean_no_artefact_differs_between_the_classes():
@@ -128,7 +132,7 @@ def test_in_clean_no_artefact_differs_between_the_classes():
 
 @pytest.mark.parametrize("table", PRESETS.values(), ids=PRESETS)
 def test_of_a_group_a_film_carries_at_most_one(table):
-    groups = phantom.COLOURS, phantom.MARKERS, tuple(phantom.BORDERS)
+    groups = presets.COLOURS, presets.MARKERS, tuple(presets.BORDERS)
     assert sorted(KAGGLE) == sorted([name for group in groups for name in group] + list(SINGLE))
     for group in groups:
         for index in range(2):
@@ -136,8 +140,8 @@ def test_of_a_group_a_film_carries_at_most_one(table):
 
 
 def test_the_presets_are_found_by_name():
-    assert phantom.read_preset("kaggle") is KAGGLE
-    assert phantom.read_preset("clean") is CLEAN
+    assert presets.read_preset("kaggle") is KAGGLE
+    assert presets.read_preset("clean") is CLEAN
 
 
 HEADER = "artefact,normal,tuberculosis\n"
@@ -147,8 +151,8 @@ def test_a_preset_is_read_from_a_csv_file(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(HEADER + "blue,0,0.25\nplate,1,0.5\njpeg,1e-1,1\n")
     expected = NOTHING | {"blue": (0, 0.25), "plate": (1, 0.5), "jpeg": (0.1, 1)}
-    assert phantom.read_preset(str(path)) == expected
-    truths = [phantom_truth("Normal", seed, phantom.read_preset(str(path))) for seed in range(20)]
+    assert presets.read_preset(str(path)) == expected
+    truths = [phantom_truth("Normal", seed, presets.read_preset(str(path))) for seed in range(20)]
     assert {truth.marker_kind for truth in truths} == {"plate"}
     assert {truth.tint for truth in truths} == {""}
 
@@ -158,9 +162,9 @@ def test_a_preset_written_out_and_read_again_is_the_same(tmp_path, encoding):
     path = tmp_path / "kaggle.csv"
     lines = [f"{name},{share.normal},{share.tuberculosis}\r\n" for name, share in reversed(KAGGLE.items())]
     path.write_text(HEADER + "".join(lines), encoding=encoding)
-    again = phantom.read_preset(str(path))
+    again = presets.read_preset(str(path))
     assert again == KAGGLE
-    assert phantom.demo_name(6, 0, again) == phantom.demo_name(6, 0, KAGGLE)
+    assert demos.demo_name(6, 0, again) == demos.demo_name(6, 0, KAGGLE)
     assert phantom_truth("Tuberculosis", 3, again) == phantom_truth("Tuberculosis", 3)
 
 
@@ -185,8 +189,8 @@ def test_a_preset_written_out_and_read_again_is_the_same(tmp_path, encoding):
 def test_a_wrong_preset_is_refused_in_a_sentence_that_names_the_file_and_the_value(tmp_path, text, sentence):
     path = tmp_path / "mine.csv"
     path.write_text(text)
-    with pytest.raises(phantom.DemoError, match=sentence) as refusal:
-        phantom.read_preset(str(path))
+    with pytest.raises(presets.DemoError, match=sentence) as refusal:
+        presets.read_preset(str(path))
     assert str(path) in str(refusal.value)
     assert str(refusal.value).endswith(".")
 
@@ -197,16 +201,16 @@ def test_what_is_no_preset_is_named_with_those_there_are(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(
-        phantom.DemoError, match=r"no preset '.*nowhere\.csv': give kaggle, clean, planted or a CSV file"
+        presets.DemoError, match=r"no preset '.*nowhere\.csv': give kaggle, clean, planted or a CSV file"
     ):
-        phantom.read_preset(str(path))
+        presets.read_preset(str(path))
 
 
 def test_a_group_that_adds_up_to_one_is_not_refused(tmp_path):
     path = tmp_path / "mine.csv"
     assert 0.2 + 0.4 + 0.3 + 0.1 > 1  # in floating point
     path.write_text(HEADER + "one_channel,0.2,0\nblue,0.4,0\ncyan,0.3,1\ngreen,0.1,0\n")
-    table = phantom.read_preset(str(path))
+    table = presets.read_preset(str(path))
     assert {phantom_truth("Tuberculosis", seed, table).tint for seed in range(20)} == {"cyan"}
 
 
@@ -278,14 +282,14 @@ def test_only_tuberculosis_has_a_severity_and_most_of_it_is_plain():
 
 def test_uneven_light_falls_on_some_tinted_films_alone():
     lit = [phantom_truth("Tuberculosis", seed) for seed in range(100)]
-    assert {truth.unevenness for truth in lit if truth.tint not in phantom.TINTS} == {0}
-    strengths = [truth.unevenness for truth in lit if truth.tint in phantom.TINTS]
+    assert {truth.unevenness for truth in lit if truth.tint not in edits.TINTS} == {0}
+    strengths = [truth.unevenness for truth in lit if truth.tint in edits.TINTS]
     assert 0 in strengths
     assert all(strength == 0 or 0.1 <= strength <= 0.6 for strength in strengths)
     assert max(strengths) > 0.4
 
 
-@pytest.mark.parametrize("kind", phantom.MARKERS)
+@pytest.mark.parametrize("kind", presets.MARKERS)
 def test_a_marker_is_drawn_from_its_kind_and_lies_clear_of_every_block(kind):
     table = preset(**{kind: 1, "white_rectangle": 1, "black_box": 1})
     source, letters = phantom.MARKER_KINDS[kind], set()
@@ -311,7 +315,7 @@ def test_a_marker_is_drawn_from_its_kind_and_lies_clear_of_every_block(kind):
 # --- what the film shows -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", phantom.MARKERS)
+@pytest.mark.parametrize("kind", presets.MARKERS)
 def test_on_an_empty_film_the_boxes_hold_all_that_is_carried(kind):
     """Grey 100 everywhere: whatever differs is an artefact, and fills the box that the truth gives for it."""
     table = preset(**{kind: 0.8, "white_rectangle": 0.6, "black_box": 0.6, "one_channel": 0.5})
@@ -335,7 +339,7 @@ def test_on_an_empty_film_the_boxes_hold_all_that_is_carried(kind):
     assert len(seen) == 3
 
 
-@pytest.mark.parametrize("colour", phantom.BORDERS)
+@pytest.mark.parametrize("colour", presets.BORDERS)
 @pytest.mark.parametrize("tilt", [0, 1])
 def test_on_an_empty_film_a_border_reaches_as_far_as_its_widths_and_its_tilt(colour, tilt):
     for seed in range(12):
@@ -353,7 +357,7 @@ def test_on_an_empty_film_a_border_reaches_as_far_as_its_widths_and_its_tilt(col
         assert differs.all() == (not tilt)
         pixels, middle = phantom.carried(flat(), truth), SIDE // 2
         sides = pixels[0, middle], pixels[middle, -1], pixels[-1, middle], pixels[middle, 0]
-        luma = 255 * np.dot(phantom.BORDERS[colour], (0.299, 0.587, 0.114))  # the film is grey, and its border too
+        luma = 255 * np.dot(presets.BORDERS[colour], (0.299, 0.587, 0.114))  # the film is grey, and its border too
         for side, width in zip(sides, truth.border, strict=True):
             assert not width or side == pytest.approx(luma, abs=1)
 
@@ -387,7 +391,7 @@ def test_markers_and_borders_together_change_nothing_else():
 def test_blocks_stay_black_and_white_whatever_else_the_film_carries():
     all_else = {"equalised": 1, "blur": 1, "jpeg": 1, "plain": 1, "tilt": 1, "beige_border": 1}
     grey = radiograph(0, 0).grey
-    for seed, colour in enumerate([*phantom.TINTS, "neutral", "one_channel"]):
+    for seed, colour in enumerate([*edits.TINTS, "neutral", "one_channel"]):
         truth = phantom_truth("Normal", seed, preset(**all_else, **{colour: 1, "white_rectangle": 1, "black_box": 1}))
         pixels = phantom.carried(grey, truth)
         assert (inside(pixels, truth.white_rectangle) == 255).all()
@@ -441,7 +445,7 @@ def test_equalised_films_have_a_middle_mean():
 
 def test_the_same_films_seed_and_preset_give_the_same_bytes(tmp_path, request):
     def written(name, **given):
-        return phantom.write_demo(tmp_path / f"{name}.zip", 3, **given).read_bytes()
+        return demos.write_demo(tmp_path / f"{name}.zip", 3, **given).read_bytes()
 
     first = written("first", seed=3)
     request.getfixturevalue("one_process")
@@ -465,18 +469,18 @@ def test_the_zip_holds_each_film_and_its_masks_at_the_kaggle_balance(archive):
 
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(("films", "tuberculosis"), [(2, 1), (12, 2)])
-def test_small_demos_hold_both_classes_and_no_twins(tmp_path, films, tuberculosis):
-    with zipfile.ZipFile(phantom.write_demo(tmp_path / "demo.zip", films)) as archive:
+def test_small_demos_hold_both_classes_and_no_duplicates(tmp_path, films, tuberculosis):
+    with zipfile.ZipFile(demos.write_demo(tmp_path / "demo.zip", films)) as archive:
         rows = list(csv.DictReader(io.StringIO(archive.read("demo/truth.csv").decode())))
     assert [row["label"] for row in rows].count("Tuberculosis") == tuberculosis
     assert len(rows) == films
-    assert not any(row["twin_of"] for row in rows)
+    assert not any(row["duplicate_of"] for row in rows)
 
 
 @pytest.mark.usefixtures("one_process")
 def test_a_demo_carries_what_its_preset_says(tmp_path):
     table = preset(blue=Prevalence(0, 1), white_rectangle=Prevalence(1, 0))
-    with zipfile.ZipFile(phantom.write_demo(tmp_path / "demo.zip", 6, 0, table)) as archive:
+    with zipfile.ZipFile(demos.write_demo(tmp_path / "demo.zip", 6, 0, table)) as archive:
         rows = list(csv.DictReader(io.StringIO(archive.read("demo/truth.csv").decode())))
     for row in rows:
         assert (row["tint"], bool(row["white_rectangle"])) == (
@@ -486,19 +490,19 @@ def test_a_demo_carries_what_its_preset_says(tmp_path):
 
 @pytest.mark.parametrize("films", [1, 0, -3])
 def test_a_demo_of_too_few_films_is_refused(tmp_path, films):
-    with pytest.raises(phantom.DemoError, match=rf"demo of {films} films cannot hold both classes.* 2 or more\."):
-        phantom.write_demo(tmp_path / "demo.zip", films)
+    with pytest.raises(presets.DemoError, match=rf"demo of {films} films cannot hold both classes.* 2 or more\."):
+        demos.write_demo(tmp_path / "demo.zip", films)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(phantom.DemoError, match=r"could not be written to .*demo\.zip \(.+\)\."):
-        phantom.write_demo(tmp_path / "file" / "demo.zip", 6)
+    with pytest.raises(presets.DemoError, match=r"could not be written to .*demo\.zip \(.+\)\."):
+        demos.write_demo(tmp_path / "file" / "demo.zip", 6)
 
 
 def test_the_truth_has_a_column_for_all_a_film_carries(rows):
-    columns = ["file", *(field.name for field in fields(Truth)), "twin_of"]
+    columns = ["file", *(field.name for field in fields(Truth)), "duplicate_of"]
     assert {tuple(row) for row in rows} == {tuple(columns)}
     assert {"marker_box", "white_rectangle", "black_box", "border", "tilt", "unevenness", "signs"} < set(columns)
     assert [row["file"] for row in rows[:2]] == ["Normal/Normal-1.png", "Normal/Normal-2.png"]
@@ -508,7 +512,7 @@ def test_the_truth_has_a_column_for_all_a_film_carries(rows):
 def test_a_line_of_the_truth_is_enough_to_draw_the_film_again(archive, rows, films):
     again = 0
     for row, (film, truth) in zip(rows, films, strict=True):
-        if row["twin_of"] or int(row["file"].split("-")[1][:-4]) % 5 != 1:
+        if row["duplicate_of"] or int(row["file"].split("-")[1][:-4]) % 5 != 1:
             continue
         drawn = phantom_film(row["label"], int(row["seed"]))
         assert drawn.truth == truth
@@ -527,16 +531,14 @@ def test_a_line_of_the_truth_is_enough_to_draw_the_film_again(archive, rows, fil
 
 
 def test_every_seed_of_the_demo_is_another(rows):
-    seeds = [row["seed"] for row in rows if not row["twin_of"]]
+    seeds = [row["seed"] for row in rows if not row["duplicate_of"]]
     assert len(set(seeds)) == len(seeds)
 
 
 def test_a_film_does_not_depend_on_how_many_there_are():
-    short, long = (
-        {(entry.label, entry.number): entry.seed for entry in phantom._plan(films, 3)} for films in (60, 600)
-    )
+    short, long = ({(entry.label, entry.number): entry.seed for entry in demos._plan(films, 3)} for films in (60, 600))
     assert short.items() <= long.items()
-    other = {entry.seed for entry in phantom._plan(60, 4)}
+    other = {entry.seed for entry in demos._plan(60, 4)}
     assert not other & set(short.values())
 
 
@@ -545,7 +547,7 @@ def test_a_film_does_not_depend_on_how_many_there_are():
 def test_the_projects_own_png_files_decode_to_the_same_pixels(height, width, colour, seed):
     shape = (height, width, 3) if colour else (height, width)
     pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    mode, again = png_pixels(phantom._png(pixels))
+    mode, again = png_pixels(demos._png(pixels))
     assert mode == ("RGB" if colour else "L")
     assert np.array_equal(again, pixels)
 
@@ -559,7 +561,7 @@ def test_mode_and_colour_are_as_the_truth_says(films):
             grey = bool((film.pixels == film.pixels[:, :, :1]).all())
             assert grey == (truth.tint == "")
             assert truth.tint or truth.label == "Normal"
-            assert (np.abs(red - blue).mean() > 4) == (truth.tint in phantom.TINTS)
+            assert (np.abs(red - blue).mean() > 4) == (truth.tint in edits.TINTS)
 
 
 def test_the_white_rectangle_is_where_the_truth_says_and_nowhere_else(films):
@@ -584,16 +586,16 @@ def test_lungs_are_seen_on_every_film_and_lesions_on_those_with_tuberculosis(arc
         assert lesions.any() == (row["label"] == "Tuberculosis")
 
 
-def test_one_exact_and_two_near_twins(archive, rows):
-    pairs = [row for row in rows if row["twin_of"]]
-    assert [(row["file"], row["twin_of"]) for row in pairs] == [
-        (f"Tuberculosis/Tuberculosis-{twin}.png", f"Tuberculosis/Tuberculosis-{first}.png")
-        for twin, first in ((2, 1), (4, 3), (6, 5))
+def test_one_exact_and_two_near_duplicates(archive, rows):
+    pairs = [row for row in rows if row["duplicate_of"]]
+    assert [(row["file"], row["duplicate_of"]) for row in pairs] == [
+        (f"Tuberculosis/Tuberculosis-{duplicate}.png", f"Tuberculosis/Tuberculosis-{first}.png")
+        for duplicate, first in ((2, 1), (4, 3), (6, 5))
     ]
     lines = {row["file"]: row for row in rows}
     identical, alike = [], []
     for row in pairs:
-        first = lines[row["twin_of"]]
+        first = lines[row["duplicate_of"]]
         assert truth_of(row) == truth_of(first)
         one, other = (archive.read(f"demo/{line['file']}") for line in (row, first))
         masks = [archive.read(f"demo/lesions/{Path(line['file']).name}") for line in (row, first)]
@@ -601,7 +603,7 @@ def test_one_exact_and_two_near_twins(archive, rows):
         if one == other:
             identical.append(row["file"])
             continue
-        greys = [open_film(content, "twin").grey.astype(float) for content in (one, other)]
+        greys = [open_film(content, "duplicate").grey.astype(float) for content in (one, other)]
         assert np.corrcoef(greys[0].ravel(), greys[1].ravel())[0, 1] >= 0.99
         alike.append(row["file"])
     assert (len(identical), len(alike)) == (1, 2)
@@ -623,32 +625,33 @@ def test_a_film_exported_again_is_a_little_brighter():
 def test_the_provenance_says_synthetic_and_whether_the_demo_is_current(demo, archive):
     provenance = json.loads(archive.read("demo/SYNTHETIC.json"))
     assert provenance["synthetic"] is True
-    assert (provenance["films"], provenance["seed"], provenance["made_by"]) == (FILMS, 1, "tblib.phantom")
-    assert phantom.demo_is_current(demo, FILMS, 1)
-    assert not phantom.demo_is_current(demo, FILMS + 1, 1)
-    assert not phantom.demo_is_current(demo, FILMS, 2)
-    assert not phantom.demo_is_current(demo, FILMS, 1, CLEAN)
+    assert (provenance["films"], provenance["seed"], provenance["made_by"]) == (FILMS, 1, "tblib.phantoms")
+    assert demos.demo_is_current(demo, FILMS, 1)
+    assert not demos.demo_is_current(demo, FILMS + 1, 1)
+    assert not demos.demo_is_current(demo, FILMS, 2)
+    assert not demos.demo_is_current(demo, FILMS, 1, CLEAN)
 
 
 def test_another_demo_has_another_name():
-    name = phantom.demo_name(60, 1)
+    name = demos.demo_name(60, 1)
     assert name.startswith("demo-60-1-")
     assert name.endswith(".zip")
     one_more = KAGGLE | {"jpeg": Prevalence(0.10, 0.41)}
     others = [(61, 1, KAGGLE), (60, 2, KAGGLE), (60, 1, CLEAN), (60, 1, one_more)]
-    assert len({name, *(phantom.demo_name(*other) for other in others)}) == 5
-    assert phantom.demo_name(60, 1, dict(reversed(KAGGLE.items()))) == name
+    assert len({name, *(demos.demo_name(*other) for other in others)}) == 5
+    assert demos.demo_name(60, 1, dict(reversed(KAGGLE.items()))) == name
 
 
-@pytest.mark.parametrize("module", ["box", "chest", "edits", "phantom"])
-def test_other_code_gives_another_name_and_an_outdated_demo(tmp_path, monkeypatch, demo, module):
-    owner = phantom if module == "phantom" else getattr(phantom, module)
-    changed_code = tmp_path / f"{module}.py"
-    changed_code.write_bytes(Path(owner.__file__).read_bytes() + b"\n")
-    before = phantom.demo_name(FILMS, 1)
-    monkeypatch.setattr(owner, "__file__", str(changed_code))
-    assert phantom.demo_name(FILMS, 1) != before
-    assert not phantom.demo_is_current(demo, FILMS, 1)
+def test_other_code_gives_another_name_and_an_outdated_demo(monkeypatch, demo):
+    before = demos.demo_name(FILMS, 1)
+    monkeypatch.setattr(demos, "code_digest", lambda name: "edited")
+    assert demos.demo_name(FILMS, 1) != before
+    assert not demos.demo_is_current(demo, FILMS, 1)
+
+
+def test_a_demo_depends_on_the_code_of_chest_edits_and_boxes():
+    modules = {module for module, _ in reached([place("tblib.phantoms.demo.write_demo")])}
+    assert {"phantoms.anatomy", "phantoms.phantom", "films.edits", "films.boxes"} <= modules
 
 
 def test_a_damaged_demo_or_a_foreign_zip_is_not_current(tmp_path, archive):
@@ -664,7 +667,7 @@ def test_a_damaged_demo_or_a_foreign_zip_is_not_current(tmp_path, archive):
     ):
         with zipfile.ZipFile(path, "w") as written:
             written.writestr(name, text)
-    assert not any(phantom.demo_is_current(path, FILMS, 1) for path in (missing, cut, foreign, outdated, garbled))
+    assert not any(demos.demo_is_current(path, FILMS, 1) for path in (missing, cut, foreign, outdated, garbled))
 
 
 @pytest.mark.filterwarnings("ignore:.*have been cancelled")  # joblib, of the films that nobody will collect
@@ -685,6 +688,6 @@ def test_a_failure_midway_leaves_no_part_and_what_was_there(tmp_path, monkeypatc
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fails_at_the_fourth)
     expected = ShortageError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
-        phantom.write_demo(path, 12)
+        demos.write_demo(path, 12)
     assert len(calls) == 4
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"demo.zip": b"the demo before"}

@@ -13,16 +13,17 @@ import pytest
 from conftest import grey_film, png
 from test_catalogue import twelve_bits
 
-from tblib import RESEARCH_USE
 from tblib.__main__ import main
-from tblib.catalogue import CatalogueError, catalogued_database
-from tblib.database import MAX_FILE_BYTES
+from tblib.catalogue import catalogued_database
 from tblib.evaluate import Calibration
-from tblib.film import FilmError
-from tblib.model import CNN, TrainedModel, save_model
-from tblib.panel import prediction_panel
-from tblib.pictures import picture_pixels
-from tblib.predict import (
+from tblib.films import film
+from tblib.films.archive import MAX_FILE_BYTES
+from tblib.films.database import DatabaseError
+from tblib.films.film import FilmError
+from tblib.films.pictures import picture_pixels
+from tblib.model import CNN
+from tblib.predict.panel import prediction_panel
+from tblib.predict.predictor import (
     PredictionError,
     Predictor,
     describe,
@@ -33,8 +34,10 @@ from tblib.predict import (
     sample_contents,
     sample_films,
 )
-from tblib.run import ROOT, write_json
-from tblib.what_if import EXAMPLES, NOTHING
+from tblib.predict.what_if import EXAMPLES, NOTHING
+from tblib.system.files import ROOT, write_json
+from tblib.system.text import RESEARCH_USE
+from tblib.trained import TrainedModel, save_model
 
 
 @pytest.fixture
@@ -146,13 +149,13 @@ def test_samples_come_from_the_database_or_a_sentence_says_why_not(smoke, monkey
     contents = sample_contents(smoke, samples)
     assert len(contents) == len(samples) >= 2
     assert all(", called " in name for name in contents)
-    monkeypatch.setattr("tblib.predict.catalogued_database", _gone)
+    monkeypatch.setattr("tblib.predict.predictor.catalogued_database", _gone)
     assert sample_contents(smoke, samples) == {}
     assert "There are no sample films. The zip is gone." in capsys.readouterr().out
 
 
 def _gone(run):
-    raise CatalogueError("The zip is gone.")
+    raise DatabaseError("The zip is gone.")
 
 
 def test_the_command_line_warns_when_asked_to(smoke, predictor, tmp_path, capsys):
@@ -160,9 +163,9 @@ def test_the_command_line_warns_when_asked_to(smoke, predictor, tmp_path, capsys
     path.write_bytes(png(grey_film(1)))
     command = ["predict", "--model", str(smoke.path("model.safetensors")), str(path)]
     assert main(command) == 0
-    assert "one channel" not in capsys.readouterr().out
+    assert "one-channel file" not in capsys.readouterr().out
     assert main([*command, "--warnings"]) == 0
-    assert "one channel" in capsys.readouterr().out
+    assert "one-channel file" in capsys.readouterr().out
     assert "not like the training films" in predict_files(predictor, [path], warn=True)["warnings"][0]
 
 
@@ -174,8 +177,8 @@ def test_what_if_nothing_is_changed_the_score_stays(predictor, test_films):
     for changes in EXAMPLES.values():
         found = predictor.what_if(answer.film, changes)
         assert found.as_is.logit == pytest.approx(answer.score.logit, abs=1e-5)
-        for film, score in zip(found.films, (found.edited, found.placebo), strict=True):
-            again = predictor.answer(png(film), "changed.png").score  # what is shown is what was scored
+        for changed_film, score in zip(found.films, (found.edited, found.placebo), strict=True):
+            again = predictor.answer(png(changed_film), "changed.png").score  # what is shown is what was scored
             assert again.logit == pytest.approx(score.logit, abs=1e-4)
 
 
@@ -194,7 +197,7 @@ def test_a_map_is_shown_behind_both_gates_only(smoke, predictor, monkeypatch):
         "model": {"open": True, "correlation": 0.1, "limit": 0.7},
         "film": {"open": True, "correlation": 0.2, "limit": 0.7},
     }
-    monkeypatch.setattr("tblib.predict.gate", lambda *_, **__: gates["film"])
+    monkeypatch.setattr("tblib.predict.predictor.gate", lambda *_, **__: gates["film"])
     monkeypatch.setattr(type(smoke), "facts", lambda *_: {"saliency": {"gate": gates["model"]}})
     shown = predictor.attribution(answer)
     assert shown.found is not None
@@ -322,7 +325,7 @@ def test_folders_and_patterns_are_films_too(asked, tmp_path):
 def test_where_a_table_cannot_be_written_is_told_before_the_work(asked, where, sentence, monkeypatch, tmp_path):
     (tmp_path / "films" / "there.csv").write_text("kept", encoding="utf-8")
     (tmp_path / "films" / "a.png").write_bytes(png(grey_film(1)))
-    monkeypatch.setattr("tblib.predict.load_model", None)  # the work
+    monkeypatch.setattr("tblib.predict.predictor.load_model", None)  # the work
     code, out, err = asked("a.png", "--csv", where)
     assert (code, out) == (1, "")
     assert sentence in err
@@ -352,7 +355,6 @@ def test_a_guessed_depth_is_warned_of_unasked(asked, tmp_path):
 
 
 def test_one_film_that_breaks_its_decoder_costs_no_other_its_answer(asked, tmp_path, monkeypatch):
-    from tblib import film
 
     def breaks(content, most, least):
         if content.startswith(b"bad"):

@@ -1,4 +1,4 @@
-"""One size, one channel, exact statistics, and a split that parts no twins."""
+"""One size, one channel, exact statistics, and a split that parts no near-duplicates."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_catalogue import deep_entries, twelve_bits
 
-from tblib.catalogue import build_catalogue, catalogued_database, open_database, save_catalogue
-from tblib.film import resized
-from tblib.prepare import PARTS, PreparationError, load_images, normalisation, prepare, split
+from tblib.catalogue import build_catalogue, catalogued_database, save_catalogue
+from tblib.films.database import open_database
+from tblib.films.film import resized
+from tblib.prepare import PARTS, PreparationError, normalisation, prepare, split
 from tblib.run import Run
 
 
 def catalogue(labels: list[str], groups: list[int]) -> pd.DataFrame:
     return pd.DataFrame(
-        {"file": [f"{i:04d}.png" for i in range(len(labels))], "label": labels, "problem": "", "twin_group": groups}
+        {
+            "file": [f"{i:04d}.png" for i in range(len(labels))],
+            "label": labels,
+            "problem": "",
+            "duplicate_group": groups,
+        }
     )
 
 
@@ -24,24 +30,26 @@ def catalogue(labels: list[str], groups: list[int]) -> pd.DataFrame:
 @given(
     normal=st.integers(20, 120),
     sick=st.integers(20, 60),
-    twins=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=4),
+    duplicates=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=4),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_split_is_stratified_deterministic_and_parts_no_twins(normal, sick, twins, seed):
+def test_split_is_stratified_deterministic_and_parts_no_duplicates(normal, sick, duplicates, seed):
     groups = np.arange(normal + sick)
-    for one, other in twins:
+    for one, other in duplicates:
         groups[one % len(groups)] = groups[other % len(groups)]
     table = catalogue(["Normal"] * normal + ["Tuberculosis"] * sick, groups.tolist())
     part = split(table, seed)
     pd.testing.assert_series_equal(part, split(table, seed))
-    assert not table.assign(part=part).drop_duplicates(["twin_group", "part"])["twin_group"].duplicated().any()
+    assert (
+        not table.assign(part=part).drop_duplicates(["duplicate_group", "part"])["duplicate_group"].duplicated().any()
+    )
     for label, films in table.assign(part=part).groupby("label"):
         shares = films["part"].value_counts()
         for name, wanted in zip(PARTS, (0.8, 0.1, 0.1), strict=True):
-            assert abs(shares.get(name, 0) - wanted * len(films)) <= 6, label  # up to a twin group of five
+            assert abs(shares.get(name, 0) - wanted * len(films)) <= 6, label  # up to a duplicate group of five
 
 
-def test_split_without_twins_is_80_10_10_to_the_film_and_hangs_on_the_seed():
+def test_split_without_duplicates_is_80_10_10_to_the_film_and_hangs_on_the_seed():
     table = catalogue(["Normal"] * 100 + ["Tuberculosis"] * 50, list(range(150)))
     first, second = split(table, 0), split(table, 1)
     counts = pd.crosstab(first, table["label"])
@@ -55,7 +63,7 @@ def test_a_split_that_would_leave_a_part_without_a_class_is_refused():
     groups = [*range(40), *([40] * 18), 41, 42]  # eighteen of the twenty are one film
     part = split(catalogue(["Normal"] * 40 + ["Tuberculosis"] * 20, groups), 0)
     assert part[40:].value_counts().to_dict() == {"train": 18, "val": 1, "test": 1}
-    mixed = [*range(38), 41, 42, *([40] * 18), 41, 42]  # and the other two are twins of normal films
+    mixed = [*range(38), 41, 42, *([40] * 18), 41, 42]  # and the other two are near-duplicates of normal films
     halves = [*range(40), *([40] * 12), *([41] * 12), 42]  # twice twelve, both to train, and nothing left for test
     for count, groups in ((20, mixed), (25, halves)):
         with pytest.raises(PreparationError, match="Class Tuberculosis has"):
@@ -88,7 +96,7 @@ def run(tmp_path):
 def test_images_are_the_films_in_the_order_of_the_split(run):
     database = open_database(run.path("db.zip"))
     content = prepare(run, database, size=32, seed=0)
-    images, rows = load_images(run), run.table("split.csv")
+    images, rows = run.images(), run.table("split.csv")
     assert images.shape == (30, 32, 32)
     assert images.dtype == np.uint8
     for row in rows.itertuples():
@@ -107,9 +115,7 @@ def test_a_dark_film_of_12_bits_is_prepared_like_its_neighbours(tmp_path):
     for database in (open_database(path), catalogued_database(run)):
         content = prepare(run, database, size=64, seed=0)
         assert content["bits"] == run.facts("preparation.json")["bits"] == 12
-        images = load_images(run)[
-            run.table("split.csv").set_index("file").loc[["Normal/n0.png", "Normal/n1.png"]]["image"]
-        ]
+        images = run.images()[run.table("split.csv").set_index("file").loc[["Normal/n0.png", "Normal/n1.png"]]["image"]]
         for image, (seed, times) in zip(images, ((0, 8), (1, 20)), strict=True):
             np.testing.assert_array_equal(image, twelve_bits(seed, times) >> 4)
 
@@ -125,7 +131,7 @@ def test_an_interrupted_preparation_leaves_the_old_arrays(run, monkeypatch):
     database = open_database(run.path("db.zip"))
     prepare(run, database, size=32, seed=0)
     before = run.path("images.npy").read_bytes()
-    monkeypatch.setattr("tblib.prepare.seen", lambda *_: 1 / 0)
+    monkeypatch.setattr("tblib.mitigation.ModelInput.of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepare(run, database, size=64, seed=0)
     assert run.path("images.npy").read_bytes() == before

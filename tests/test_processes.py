@@ -15,10 +15,12 @@ from filelock import FileLock
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
-from tblib import notebooks, processes
-from tblib.notebooks import NOTEBOOK, working_alone
-from tblib.processes import clear_parts, clear_scratch, part_name
-from tblib.run import ROOT, Run, StepError
+from tblib.report import notebook
+from tblib.report.notebook import NOTEBOOK, working_alone
+from tblib.run import Run, StepError
+from tblib.system import processes
+from tblib.system.files import ROOT
+from tblib.system.processes import clear_parts, clear_scratch, part_name
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are found by their environment in /proc")
 
@@ -75,7 +77,7 @@ def test_kernels_and_workers_that_hold_their_lock_end_with_a_killed_command(tmp_
 
 
 def test_a_run_is_refused_while_a_notebook_of_a_killed_command_lives(tmp_path, monkeypatch):
-    monkeypatch.setattr(notebooks, "PATIENCE", 0.1)
+    monkeypatch.setattr(notebook, "PATIENCE", 0.1)
     with (
         FileLock(tmp_path / NOTEBOOK),
         pytest.raises(StepError, match=r"Another process is working.*or stop"),
@@ -89,8 +91,8 @@ def test_a_run_is_refused_while_a_notebook_of_a_killed_command_lives(tmp_path, m
 DIE = """
 import os, sys
 from pathlib import Path
-from tblib.processes import scratch
-from tblib.run import replacing
+from tblib.system.processes import scratch
+from tblib.system.files import replacing
 print(scratch(), flush=True)
 with replacing(Path(sys.argv[1]) / "film.zip") as part:
     part.write_text("half")

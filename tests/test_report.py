@@ -8,10 +8,10 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import MARKUP
 
-from tblib import findings
-from tblib.predict import sample_films
-from tblib.report import chapter
+from tblib.predict.predictor import sample_films
+from tblib.report.page import chapter
 from tblib.run import STEPS, Run
+from tblib.show import text
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def test_a_sample_prediction_stands_in_place_of_the_live_panel(page, smoke):
 
 
 def test_the_numbers_at_the_top_are_those_of_the_run(page, smoke):
-    metrics, probes = smoke.facts("metrics.json"), smoke.facts("shortcuts.json")["probes"]
+    metrics, baselines = smoke.facts("metrics.json"), smoke.facts("shortcuts.json")["baselines"]
     cells = dict(
         [cell.get_text() for cell in row.find_all("td")]
         for row in page.find(class_="key").find_all("tr")
@@ -77,7 +77,7 @@ def test_the_numbers_at_the_top_are_those_of_the_run(page, smoke):
     assert cells["CNN AUROC"].startswith(f"{metrics['auroc']['value']:.3f} (")
     assert cells["CNN accuracy (test)"].startswith(f"{100 * metrics['accuracy']['value']:.1f} %")
     assert cells["AUROC of file facts, no lung seen"].startswith(
-        f"{probes['file facts']['all']['auroc']['value']:.3f} ("
+        f"{baselines['file facts']['all']['auroc']['value']:.3f} ("
     )
     assert cells["Films"] == "60 Normal, 12 Tuberculosis"
     findings = page.find("section", attrs={"aria-labelledby": "findings"}).find_all("li")
@@ -123,7 +123,7 @@ def test_a_file_name_cannot_write_html_into_the_page(renamed):
 def test_sentences_of_a_notebook_show_each_sign_as_it_is(monkeypatch):
     shown = {}
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.update(bundle))
-    findings.say(f"The class {MARKUP}<b> has", "", "2 films.")
+    text.say(f"The class {MARKUP}<b> has", "", "2 films.")
     assert shown["text/plain"] == f"Finding. The class {MARKUP}<b> has 2 films."
     paragraph = BeautifulSoup(shown["text/html"], "html.parser").p
     assert paragraph.get_text() == shown["text/plain"]

@@ -3,18 +3,8 @@
 import pandas as pd
 import pytest
 
-from tblib.run import (
-    ROOT,
-    STEPS,
-    MissingInputError,
-    Run,
-    RunError,
-    open_run,
-    replacing,
-    run_folder,
-    write_json,
-    write_table,
-)
+from tblib.run import STEPS, MissingInputError, Run, RunError, open_run, run_folder
+from tblib.system.files import ROOT, replacing, write_json, write_table
 
 
 def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path):

@@ -1,12 +1,14 @@
-"""The sanity gate: maps are shown where they hang on the weights, and not where they do not."""
+"""The sanity gate: maps are shown where they depend on the weights, and not where they do not."""
 
 import numpy as np
 import torch
 from conftest import grey_film
 from fake_cards import refuse_cards
 
-from tblib import saliency, trials
-from tblib.model import CNN, TrainedModel, folded
+from tblib import arrays
+from tblib.audit import fits, saliency
+from tblib.model import CNN, folded
+from tblib.trained import TrainedModel
 
 N, SIDE = 80, 32
 FIELDS = np.zeros((N, SIDE, SIDE), bool)
@@ -17,8 +19,8 @@ def model() -> tuple[TrainedModel, np.ndarray, np.ndarray]:
     """A network that looks at a square inside the field, its films and targets."""
     films, target = np.stack([grey_film(i, SIDE) // 2 for i in range(N)]), np.arange(N) % 2
     films[target == 1, 6:12, 6:12] = 230
-    how = trials.training_of({"epochs": 8, "width": 8, "small": 0.0, "precision": "fp32"})
-    cnn, by = trials.trained(films, target, None, how)
+    how = fits.training_of({"epochs": 8, "width": 8, "low_resolution_share": 0.0, "precision": "fp32"})
+    cnn, by = fits.fitted(films, target, None, how)
     return TrainedModel(cnn, {"size": SIDE, "mean": by.mean, "sd": by.sd}, {"width": 8}), films, target
 
 
@@ -34,7 +36,7 @@ def test_a_trained_network_passes_and_its_maps_lie_where_the_cue_is():
 
 
 def test_maps_that_do_not_hang_on_the_weights_are_not_shown(monkeypatch):
-    """A network that gives the same map whatever it has learnt: here, one compared with itself."""
+    """A network that gives the same map whatever it has learned: here, one compared with itself."""
     trained, films, _ = model()
     monkeypatch.setattr(saliency, "folded", lambda cnn: trained.cnn)
     gate = saliency.gate(trained, films[:8], 0)
@@ -50,7 +52,7 @@ def test_an_even_map_is_at_chance():
 
 def test_maps_repeat_and_leave_the_network_alone():
     torch.manual_seed(0)
-    cnn, by = folded(CNN(SIDE, 0.0, 4)), trials.Normalisation(100, 50)
+    cnn, by = folded(CNN(SIDE, 0.0, 4)), arrays.Normalisation(100, 50)
     films = np.stack([grey_film(i, SIDE) for i in range(3)])
     before = {name: tensor.clone() for name, tensor in cnn.state_dict().items()}
     one, other = (saliency.maps(cnn, films, by, 5) for _ in range(2))

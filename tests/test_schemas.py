@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tblib.run import DamagedError, Run
-from tblib.schemas import JSON, TABLES, SchemaError, check_facts, check_table, parsed
+from tblib.system.schemas import JSON, TABLES, SchemaError, check_facts, check_table, parsed
 
 
 @pytest.fixture

@@ -12,13 +12,17 @@ import pytest
 import torch
 from papermill.exceptions import PapermillExecutionError
 
-from tblib import __main__, phantom, workflow
+from tblib import __main__
 from tblib.__main__ import main
-from tblib.catalogue import open_database
-from tblib.model import save_model
+from tblib.films.database import open_database
+from tblib.mitigation import ModelInput
+from tblib.phantoms.demo import write_demo
 from tblib.prepare import decode_images
-from tblib.run import STEPS, StepError, open_run, write_json, write_table
-from tblib.shortages import ShortageError, shortage, shortage_in
+from tblib.report import kernel
+from tblib.run import STEPS, StepError, open_run
+from tblib.system.files import write_json, write_table
+from tblib.system.shortages import ShortageError, shortage, shortage_in
+from tblib.trained import save_model
 
 
 @contextmanager
@@ -37,8 +41,10 @@ WRITERS = {
     "facts.json": lambda path, demo: write_json(path, {"text": "x" * 9000}),
     "table.csv": lambda path, demo: write_table(path, pd.DataFrame({"n": range(9000)})),
     "model.safetensors": lambda path, demo: save_model(path, {"w": torch.zeros(9000)}, {}, {}),
-    "images.npy": lambda path, demo: decode_images(open_database(demo), sorted(open_database(demo).labels), 32, path),
-    "demo.zip": lambda path, demo: phantom.write_demo(path, 2, 0),
+    "images.npy": lambda path, demo: decode_images(
+        open_database(demo), sorted(open_database(demo).labels), path, ModelInput(32)
+    ),
+    "demo.zip": lambda path, demo: write_demo(path, 2, 0),
 }
 
 
@@ -117,7 +123,7 @@ def test_what_a_notebook_lacks_is_a_sentence_without_its_code(tmp_path, monkeypa
 
     monkeypatch.setattr(papermill, "execute_notebook", stop)
     with pytest.raises(StepError, match=f"^(The process of s|S)tep eda .*{re.escape(words)}") as told:
-        workflow.execute(open_run(str(tmp_path / "run")), STEPS[0], {})
+        kernel.execute(open_run(str(tmp_path / "run")), STEPS[0], {})
     assert "prepare(study)" not in str(told.value)
 
 
@@ -128,13 +134,13 @@ def test_no_room_for_a_notebook_names_it_and_leaves_none(tmp_path, monkeypatch):
 
     monkeypatch.setattr(papermill, "execute_notebook", stop)
     with pytest.raises(StepError, match=r"no room left on the disk for .*01_eda\.running\.ipynb"):
-        workflow.execute(open_run(str(tmp_path / "run")), STEPS[0], {})
+        kernel.execute(open_run(str(tmp_path / "run")), STEPS[0], {})
     assert list((tmp_path / "run" / "notebooks").iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 def test_too_few_files_are_told_before_the_work_and_a_low_default_is_raised():
-    code = "import resource as r; from tblib.shortages import allow_open_files as allow; "
+    code = "import resource as r; from tblib.system.shortages import allow_open_files as allow; "
     code += "r.setrlimit(r.RLIMIT_NOFILE, ({}, {})); allow(); print(r.getrlimit(r.RLIMIT_NOFILE)[0])"
     few, low = (
         subprocess.run([sys.executable, "-c", code.format(*limits)], capture_output=True, text=True, check=False)

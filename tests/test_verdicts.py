@@ -7,24 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tblib.audit.effects import Effect, effect, holm, is_used
+from tblib.audit.matched import matched_auroc, matched_pairs, worst_groups
+from tblib.audit.verdicts import AVAILABLE, DECISIVE, NOT_SHOWN, UNDECIDED, USED, Evidence, judge, judge_all
 from tblib.metrics import Estimate
-from tblib.verdicts import (
-    AVAILABLE,
-    DECISIVE,
-    NOT_SHOWN,
-    UNDECIDED,
-    USED,
-    Effect,
-    Evidence,
-    effect,
-    holm,
-    is_used,
-    judge,
-    matched_auroc,
-    matched_pairs,
-    verdicts,
-    worst_groups,
-)
 
 HIGH, CHANCE = Estimate(0.8, 0.7, 0.9), Estimate(0.5, 0.4, 0.6)
 MOVES = Effect(50, Estimate(1.0, 0.8, 1.2), 0.001, Estimate(0.1, 0.05, 0.2))
@@ -36,7 +22,7 @@ STRONG, WEAK = Estimate(0.9, 0.6, 1.0), Estimate(0.4, 0.2, 0.7)
 
 
 def evidence(**changes) -> Evidence:
-    plain = {"exists": HIGH, "exists_p": 0.001, "probe": CHANCE, "sufficiency": STILL, "power": STRONG}
+    plain = {"exists": HIGH, "exists_p": 0.001, "baseline": CHANCE, "sufficiency": STILL, "power": STRONG}
     return Evidence(**(plain | changes))
 
 
@@ -48,9 +34,9 @@ def verdict(one: Evidence) -> str:
     ({}, NOT_SHOWN),
     ({"power": WEAK}, UNDECIDED),
     ({"power": None}, UNDECIDED),
-    ({"probe": HIGH}, AVAILABLE),
-    ({"probe": HIGH, "power": None}, AVAILABLE),
-    ({"probe": Estimate(0.7, 0.6, 0.8)}, NOT_SHOWN),  # its interval must lie above 0.6
+    ({"baseline": HIGH}, AVAILABLE),
+    ({"baseline": HIGH, "power": None}, AVAILABLE),
+    ({"baseline": Estimate(0.7, 0.6, 0.8)}, NOT_SHOWN),  # its interval must lie above 0.6
     ({"sufficiency": MOVES}, USED),
     ({"sufficiency": None, "necessity": MOVES}, USED),
     ({"sufficiency": MOVES, "power": None}, USED),
@@ -64,7 +50,7 @@ def verdict(one: Evidence) -> str:
     ({"sufficiency": MOVES, "fall": Estimate(0.05, -0.01, 0.1)}, USED),
     ({"sufficiency": MOVES, "fall": Estimate(0.04, 0.01, 0.1)}, USED),
     ({"share": 0.9, "fall": Estimate(0.3, 0.2, 0.4)}, NOT_SHOWN),  # decisive needs to be used
-    ({"sufficiency": MOVES, "unusable": "no trace", "probe": HIGH}, AVAILABLE),
+    ({"sufficiency": MOVES, "unusable": "no trace", "baseline": HIGH}, AVAILABLE),
     ({"sufficiency": None, "unusable": "no trace", "power": None}, NOT_SHOWN),
 ])  # fmt: skip
 def test_each_branch(changes, expected):
@@ -73,17 +59,17 @@ def test_each_branch(changes, expected):
 
 def test_every_verdict_has_a_reason():
     choices = itertools.product((CHANCE, HIGH), (None, STILL, MOVES), (None, MOVES), (0.1, 0.9), (None, WEAK, STRONG))
-    for probe, put, taken, share, power in choices:
-        one = evidence(probe=probe, sufficiency=put, necessity=taken, share=share, power=power)
+    for baseline, put, taken, share, power in choices:
+        one = evidence(baseline=baseline, sufficiency=put, necessity=taken, share=share, power=power)
         assert len(judge(one, 0.001, put and put.p, taken and taken.p)[1]) > 20
 
 
 def test_holm_goes_over_suspects_and_directions():
     borderline = Effect(50, Estimate(1.0, 0.1, 1.2), 0.02, Estimate(0.1, 0.05, 0.2))
-    alone = verdicts({"a": evidence(sufficiency=borderline)})
+    alone = judge_all({"a": evidence(sufficiency=borderline)})
     assert alone["a"][0] == USED
     crowd = {f"b{i}": evidence() for i in range(5)} | {"a": evidence(sufficiency=borderline)}
-    assert verdicts(crowd)["a"][0] == NOT_SHOWN
+    assert judge_all(crowd)["a"][0] == NOT_SHOWN
 
 
 @given(st.dictionaries(st.text(min_size=1), st.floats(0.0001, 1), min_size=1, max_size=12))
@@ -103,10 +89,10 @@ def test_an_effect_is_found_where_it_is_and_not_where_it_is_not():
     noise = effect(rng.normal(0, 1, 60), np.zeros(60), np.arange(60), 500, 0)
     assert noise.p > 0.05
     assert noise.mean.low < 0 < noise.mean.high
-    assert effect(np.ones(8), np.ones(8), np.arange(8) % 4, 100, 0) is None  # four twin groups
+    assert effect(np.ones(8), np.ones(8), np.arange(8) % 4, 100, 0) is None  # four duplicate groups
 
 
-def test_twins_count_once_in_an_effect():
+def test_duplicates_count_once_in_an_effect():
     rng = np.random.default_rng(1)
     moved = rng.normal(0.3, 1, 20)
     once = effect(moved, moved, np.arange(20), 2000, 0)
@@ -134,7 +120,7 @@ def test_use_does_not_depend_on_how_many_replicates_an_interval_has():
     assert few.p == many.p == 1e-4
     crowd = {f"b{i}": evidence() for i in range(11)}
     for found in (few, many):
-        assert verdicts(crowd | {"a": evidence(sufficiency=found)})["a"][0] == USED
+        assert judge_all(crowd | {"a": evidence(sufficiency=found)})["a"][0] == USED
 
 
 def test_one_call_of_42_is_no_use():

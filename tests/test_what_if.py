@@ -1,6 +1,7 @@
 """What if: changes by hand, each beside a placebo that alters the same pixels, or as much, and brings no cue."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ from conftest import grey_film
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tblib import edits
-from tblib.artefacts import WORK_SIDE
-from tblib.film import Film
-from tblib.remedies import MID_GREY
-from tblib.what_if import EXAMPLES, LETTERS, NOTHING, WEIGHTS, changed, working_copy
+from tblib.films import edits
+from tblib.films.film import Film
+from tblib.films.shapes import WORK_SIDE
+from tblib.mitigation import MID_GREY
+from tblib.phantoms.lungs import lung_network
+from tblib.predict import what_if
+from tblib.predict.what_if import EXAMPLES, LETTERS, NOTHING, WEIGHTS, working_copy
 
+changed = partial(what_if.changed, lungs=lung_network)
 FILM = Film("L", grey_film(1, 256))
 COLOURED = Film("RGB", np.stack([grey_film(seed, 256) for seed in (1, 2, 3)], axis=2))
 
@@ -84,7 +88,7 @@ def test_a_crop_and_its_placebo_have_one_size():
     np.testing.assert_array_equal(placebo, FILM.grey[:204, :204])
 
 
-def test_outside_the_lung_field_all_is_grey_and_in_the_placebo_outside_the_same_field_upside_down():
+def test_outside_the_lungs_all_is_grey_and_in_the_placebo_outside_the_same_mask_upside_down():
     edited, placebo = (film == MID_GREY for film in changed(FILM, replace(NOTHING, lungs_only=True)))
     assert edited.mean() > 0.2
     assert (edited == placebo[::-1]).mean() > 0.95  # but for pixels of the film that are of that grey anyway

@@ -1,7 +1,7 @@
 """The plain way and the project's, step by step and side by side. ``make bench`` runs this and prints the ratios.
 
 Each step's plain way runs first: the project changes how this process keeps memory (`keep_freed_memory`).
-The number of films of each call is in its ``extra_info``, so that the table can print films a second.
+The number of films of each call is in its ``extra_info``, so that the table can print films per second.
 """
 
 import itertools
@@ -15,13 +15,17 @@ import pandas as pd
 import pytest
 import torch
 
-from tblib.catalogue import Database
-from tblib.panel import prediction_panel
-from tblib.predict import open_predictor
-from tblib.prepare import prepare
-from tblib.report import build_report
-from tblib.run import ROOT, Run, open_run, write_json, write_table
-from tblib.train import Training, cpu_computes_in_bf16, films_of, fit, infer, load_part
+from tblib.devices import cpu_computes_in_bf16
+from tblib.films.database import Database
+from tblib.model import films_of, logits_of
+from tblib.predict.panel import prediction_panel
+from tblib.predict.predictor import open_predictor
+from tblib.prepare import load_part, prepare
+from tblib.report.page import build_report
+from tblib.run import Run, open_run
+from tblib.system.files import ROOT, write_json, write_table
+from tblib.train import Training
+from tblib.trained import train_run
 from tests.benchmarks import films, plain
 
 CARD_FILMS, CARD_EPOCHS = 3_360, 20  # 80 % of the whole database, and the reference's epochs
@@ -64,7 +68,7 @@ def model(small) -> Path:
     """The smaller run's model, trained here where no test before has."""
     path = small.path("model.safetensors")
     if not path.exists():
-        fit(small, ONE_EPOCH)
+        train_run(small, ONE_EPOCH)
     return path
 
 
@@ -92,7 +96,7 @@ def noise(folder: Path, train: int, size: int) -> Run:
         "image": number,
         "file": label,
         "label": label,
-        "twin_group": number,
+        "duplicate_group": number,
         "target": (number % 6 == 0).astype(int),
         "cues": label,
     }
@@ -139,7 +143,7 @@ def test_training_ours(benchmark, small, precision):
     if precision == "bf16" and not cpu_computes_in_bf16():
         pytest.skip("this processor does not compute in bf16")
     training = replace(ONE_EPOCH, precision=precision)
-    timed(benchmark, "training", TRAIN + VAL / 3, 3, lambda: fit(small, training))
+    timed(benchmark, "training", TRAIN + VAL / 3, 3, lambda: train_run(small, training))
 
 
 def test_inference_plain(benchmark, unpacked):
@@ -151,16 +155,22 @@ def test_inference_plain(benchmark, unpacked):
 def test_inference_ours(benchmark, small, model):
     trained = open_predictor(model).trained
     val = load_part(small, "val", torch.device("cpu"))
-    timed(benchmark, "inference", VAL, 5, lambda: infer(trained.cnn, films_of(val), trained.normalisation))
+    timed(benchmark, "inference", VAL, 5, lambda: logits_of(trained.cnn, films_of(val), trained.normalisation))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
 def test_training_on_a_card(benchmark, tmp_path):
     """On SYNTHETIC noise; the first training, not timed, warms the card up."""
     run = noise(tmp_path / "card", CARD_FILMS, films.SIZE)
-    fit(run, ONE_EPOCH)
+    train_run(run, ONE_EPOCH)
     benchmark.extra_info["card"] = torch.cuda.get_device_name()
-    timed(benchmark, "training on a card", CARD_FILMS * CARD_EPOCHS, 3, lambda: fit(run, Training(epochs=CARD_EPOCHS)))
+    timed(
+        benchmark,
+        "training on a card",
+        CARD_FILMS * CARD_EPOCHS,
+        3,
+        lambda: train_run(run, Training(epochs=CARD_EPOCHS)),
+    )
 
 
 def test_one_film_warm(benchmark, database, model):
@@ -191,7 +201,7 @@ def test_one_film_cold(benchmark, database, model, tmp_path):
 
 
 def test_importing_what_the_eda_needs(benchmark):
-    code = "from tblib import catalogue, figures, findings, readings, run, survey"
+    code = "from tblib.eda import balance, baselines, colour, detectors, markers, prevalence, provenance, sample, tone"
     command = [sys.executable, "-c", code]
     timed(benchmark, "imports of 01_eda", 1, 5, lambda: subprocess.run(command, cwd=ROOT, check=True))
 

@@ -1,6 +1,6 @@
 """Does the audit cry wolf? Twenty studies of demo films on which no artefact differs between the classes.
 
-Each draws other films, trains the demo's CNN on them and audits it; no suspect should be called USED or DECISIVE.
+Each draws other films, trains the demo's CNN on them and audits it; no cue should be called USED or DECISIVE.
 An interrupted study goes on: each seed's verdicts are one file in ``reports/benchmark/clean/``.
 """
 
@@ -13,17 +13,26 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from tblib import shortcuts
-from tblib.audit import open_audit
-from tblib.budgets import BUDGETS
-from tblib.catalogue import build_catalogue, open_database, save_catalogue
+import numpy as np
+
+from tblib.audit import baselines, edit_effects, matched, regions
+from tblib.audit.budgets import BUDGETS
+from tblib.audit.conclusion import Chapters, conclude
+from tblib.audit.effects import THRESHOLDS
+from tblib.audit.saliency import Saliency
+from tblib.audit.study import open_audit
+from tblib.audit.verdicts import DECISIVE, MEANING, USED
+from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.evaluate import evaluate
+from tblib.films.database import open_database
 from tblib.metrics import wilson
-from tblib.phantom import CLEAN, write_demo
+from tblib.phantoms.demo import write_demo
+from tblib.phantoms.presets import CLEAN
 from tblib.prepare import prepare
-from tblib.run import open_run, write_json
-from tblib.train import fit, recipe
-from tblib.verdicts import DECISIVE, MEANING, THRESHOLDS, USED
+from tblib.run import open_run
+from tblib.system.files import write_json
+from tblib.train import Training
+from tblib.trained import train_run
 from tests.benchmarks.films import FOLDER
 
 SEEDS, FILMS, EPOCHS = 20, 600, 8
@@ -31,29 +40,36 @@ HERE = FOLDER / "clean"
 
 
 def study(seed: int) -> dict[str, Any]:
-    """Films of one seed, a CNN, and the verdicts on it; planted cues and remedies are left out, they change none."""
+    """Films of one seed, a CNN, and the verdicts on it; planted cues and mitigations are left out, they change none."""
     folder = HERE / f"run-{seed}"
     run = open_run(str(folder))
     films = write_demo(folder / "films.zip", FILMS, seed, CLEAN)
     database = open_database(films)
     save_catalogue(run, build_catalogue(database))
     prepare(run, database, 128, seed)
-    fit(run, recipe("reference", epochs=EPOCHS, seed=seed))
+    train_run(run, Training(epochs=EPOCHS, seed=seed))
     metrics = evaluate(run, 500, seed)
     audit = replace(
-        open_audit(run, "quick", "", "", 1000, seed),
-        budget=replace(BUDGETS["quick"], seeds=1, rungs=("outside the lungs", "whole film")),
+        open_audit(run, "quick", None, None, 1000, seed),
+        budget=replace(BUDGETS["quick"], seeds=1, regions=("outside the lungs", "whole film")),
     )
-    probed, ladder = shortcuts.probe(audit), shortcuts.climb(audit)
-    edited, matched = shortcuts.edit(audit, doses=False), shortcuts.match(audit)
-    nothing: dict[str, Any] = {"curve": [], "controls": []}
-    results = shortcuts.conclude(audit, probed, ladder, edited, nothing, matched, {}, {"sets": []}, [])
+    found = Chapters(
+        baselines.measure(audit),
+        regions.measure(audit),
+        edit_effects.measure(audit, doses=False),
+        {"curve": [], "controls": []},
+        matched.measure(audit),
+        Saliency({}, np.empty(0, np.int64), np.empty(0)),
+        {"sets": []},
+        [],
+    )
+    results = conclude(audit, found)
     shutil.rmtree(folder)
     return {
         "seed": seed,
         "auroc": metrics["auroc"],
-        "verdicts": {row["suspect"]: row["verdict"] for row in results["verdicts"]},
-        "evidence": {row["suspect"]: row["evidence"] for row in results["verdicts"]},
+        "verdicts": {row["cue"]: row["verdict"] for row in results["verdicts"]},
+        "evidence": {row["cue"]: row["evidence"] for row in results["verdicts"]},
     }
 
 
@@ -67,17 +83,17 @@ def moved(evidence: dict[str, Any]) -> bool:
 
 
 def table() -> str:
-    """Markdown: how often each suspect got each verdict, and in how many studies none was called used."""
+    """Markdown: how often each cue got each verdict, and in how many studies none was called used."""
     done = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(HERE.glob("seed-*.json"))]
     if not done:
         return "No study of clean films has been run here: `make study-clean`.\n"
     quiet = [not {USED, DECISIVE}.intersection(one["verdicts"].values()) for one in done]
-    head = ["suspect", *MEANING, "edits that move the model past the thresholds, whether or not the cue tells"]
+    head = ["cue", *MEANING, "edits that move the model past the thresholds, whether or not the cue tells"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for suspect in done[0]["verdicts"]:
-        counts = Counter(one["verdicts"][suspect] for one in done)
-        cells = [counts[verdict] for verdict in MEANING] + [sum(moved(one["evidence"][suspect]) for one in done)]
-        lines.append(f"| {suspect} | " + " | ".join(map(str, cells)) + " |")
+    for cue in done[0]["verdicts"]:
+        counts = Counter(one["verdicts"][cue] for one in done)
+        cells = [counts[verdict] for verdict in MEANING] + [sum(moved(one["evidence"][cue]) for one in done)]
+        lines.append(f"| {cue} | " + " | ".join(map(str, cells)) + " |")
     share = wilson(sum(quiet), len(quiet)).text(percent=True)
     mean = sum(one["auroc"]["value"] for one in done) / len(done)
     lines += [

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from tblib.catalogue import Database, build_catalogue, open_database, save_catalogue
-from tblib.phantom import write_demo
+from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.films.database import Database, open_database
+from tblib.phantoms.demo import write_demo
 from tblib.prepare import prepare
-from tblib.run import ROOT, Run, open_run
+from tblib.report.parameters import read_parameters
+from tblib.run import Run, open_run
+from tblib.system.files import ROOT
+from tblib.train import Training
 
 FOLDER = ROOT / "reports" / "benchmark"
 SIZE = 128
@@ -32,3 +38,10 @@ def prepared(given: Database) -> Run:
     if not run.path("preparation.json").exists():
         prepare(run, given, SIZE, 0)
     return run
+
+
+def fast(**changed: Any) -> Training:
+    """The training of ``parameters/fast.yml``, but for what is changed."""
+    given = read_parameters(ROOT / "notebooks" / "parameters" / "fast.yml")
+    known = {field.name for field in fields(Training)}
+    return Training(**{name: value for name, value in given.items() if name in known} | changed)

@@ -25,7 +25,7 @@ from tempfile import gettempdir
 import psutil
 from jupyter_core.paths import jupyter_runtime_dir
 
-from tblib.run import ROOT
+from tblib.system.files import ROOT
 from tests.benchmarks.films import FOLDER
 
 HERE = FOLDER / "kills"
@@ -154,7 +154,7 @@ def differing(run: int) -> list[str]:
 
 
 def table(kills: list[Kill], runs: list[tuple[int, int, list[str]]]) -> str:
-    """Markdown: a row a signal, and a sentence on the runs."""
+    """Markdown: one row per signal, and a sentence on the runs."""
     head = ["signal", "kills", "processes killed, least to most", "alive 5 s later", "longest until all had ended, s"]
     head += ["exit codes", "files left", "of these after the next start"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]

@@ -18,23 +18,26 @@ from typing import Any
 import torch
 from sklearn.metrics import roc_auc_score
 
-from tblib.model import load_model
-from tblib.run import ROOT, Run, open_run, write_json
-from tblib.train import Training, films_of, fit, infer, load_part, recipe
+from tblib.model import films_of, logits_of
+from tblib.prepare import load_part
+from tblib.run import Run, open_run
+from tblib.system.files import ROOT, write_json
+from tblib.train import Training
+from tblib.trained import load_model, train_run
 from tests.benchmarks import plain
-from tests.benchmarks.films import FOLDER, database, prepared
+from tests.benchmarks.films import FOLDER, database, fast, prepared
 
 EPOCHS = 20
 WAYS = {  # of the project; each of the later ones is the fast recipe with one trick taken away
-    "reference": recipe("reference"),
-    "fast": recipe("fast"),
-    "fast-full-side": recipe("fast", small=0.0),
-    "fast-plateau": recipe("fast", schedule="plateau"),
-    "fast-batch-32": recipe("fast", batch_size=32),
-    "fast-fp32": recipe("fast", precision="fp32"),
-    "fast-dropout": recipe("fast", dropout=0.3),
-    "fast-edge": recipe("fast", outside="edge"),
-    "fast-one-look": recipe("fast", looks=1),
+    "reference": Training(),
+    "fast": fast(),
+    "fast-full-side": fast(low_resolution_share=0.0),
+    "fast-plateau": fast(schedule="plateau"),
+    "fast-batch-32": fast(batch_size=32),
+    "fast-fp32": fast(precision="fp32"),
+    "fast-dropout": fast(dropout=0.3),
+    "fast-edge": fast(padding="edge"),
+    "fast-one-validation": fast(validations=1),
 }
 # Way -> seeds. Those of the fast recipe from 5 on were not looked at while it was made.
 STUDY = {"plain": 5, "reference": 5, "fast": 10} | {way: 3 for way in WAYS if way.startswith("fast-")}
@@ -67,10 +70,10 @@ def learn(source: Run, training: Training, folder: Path) -> dict[str, Any]:
     for file in ("images.npy", "split.csv", "preparation.json"):
         run.path(file).unlink(missing_ok=True)
         run.path(file).symlink_to(source.path(file))
-    history = fit(run, training)
+    history = train_run(run, training)
     trained = load_model(run.path("model.safetensors"))
     test = load_part(run, "test", torch.device("cpu"))
-    logits = infer(trained.cnn, films_of(test), trained.normalisation)
+    logits = logits_of(trained.cnn, films_of(test), trained.normalisation)
     return {"seed": training.seed, "history": history.to_dict("records"), "test": outcome(logits, test.targets)}
 
 
@@ -98,12 +101,12 @@ def best_of_plain() -> dict[int, float]:
 def times_to_result() -> list[tuple[int, float, float, float | None]]:
     """Of each seed: plain way's best validation F1, its seconds until then, the fast recipe's, if ever."""
     rows, aims = [], best_of_plain()
-    for plainly, fast in zip(results("plain"), results("fast"), strict=False):
+    for plainly, ours in zip(results("plain"), results("fast"), strict=False):
         best = aims[plainly["seed"]]
         there = reached(plainly["history"], best)
-        ours = reached(fast["history"], best)
+        here = reached(ours["history"], best)
         assert there  # the best of a history is reached in it
-        rows.append((plainly["seed"], best, there[1], ours[1] if ours else None))
+        rows.append((plainly["seed"], best, there[1], here[1] if here else None))
     return rows
 
 
@@ -135,8 +138,8 @@ def tables() -> str:
             verdict = "" if holds else "falls short"
             lines.append(f"| {way} | {name} | {own:.4f} | {other:.4f} | {spread:.4f} | {verdict} |")
     lines += ["", "| seed | plain way's best validation F1 | plain way, s | fast, s | ratio |", "|---|---|---|---|---|"]
-    for seed, best, plainly, fast in times_to_result():
-        own = f"{fast:.0f} | {plainly / fast:.1f}" if fast else "not reached | "
+    for seed, best, plainly, ours in times_to_result():
+        own = f"{ours:.0f} | {plainly / ours:.1f}" if ours else "not reached | "
         lines.append(f"| {seed} | {best:.3f} | {plainly:.0f} | {own} |")
     lines += [
         "",

@@ -17,13 +17,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from tblib.catalogue import Database
-from tblib.dataset import Augmentation, augment, draws, normalise
-from tblib.film import open_film, resized
+from tblib.arrays import Normalisation
+from tblib.dataset import Augmentation, augment, augmentation_parameters, normalise
+from tblib.devices import keep_freed_memory, pick_precision
+from tblib.films.database import Database
+from tblib.films.film import open_film, resized
 from tblib.model import CNN, folded
-from tblib.prepare import Normalisation
-from tblib.run import write_json
-from tblib.train import keep_freed_memory, pick_precision
+from tblib.system.files import write_json
 from tests.benchmarks.films import FOLDER, SIZE, database
 
 BATCH, FILMS = 32, 120
@@ -85,13 +85,14 @@ def training() -> dict[str, Any]:
     """Films a second, GFLOP/s and the operators that take most time in training steps, and of inference."""
     bf16 = pick_precision("auto", torch.device("cpu")) == "bf16"
     cnn = CNN(SIZE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser, drawn = torch.optim.Adam(cnn.parameters()), draws(BATCH, torch.Generator().manual_seed(0))
+    optimiser = torch.optim.Adam(cnn.parameters())
+    moves = augmentation_parameters(BATCH, torch.Generator().manual_seed(0))
     films = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (BATCH, 1, SIZE, SIZE), dtype=np.uint8))
     targets, by = torch.zeros(BATCH), Normalisation(128, 64)
 
     def step(_: int) -> None:
         """One step with its augmentation."""
-        inputs = normalise(augment(films, Augmentation(), drawn), by)
+        inputs = normalise(augment(films, Augmentation(), moves), by)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = cnn(inputs)
         torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), targets).backward()

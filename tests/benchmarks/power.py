@@ -9,16 +9,20 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from tblib import suspects, trials
-from tblib.budgets import DEEP
-from tblib.film import Pixels, resized
-from tblib.jobs import Job, run_jobs
+from tblib.arrays import Pixels
+from tblib.audit import fits
+from tblib.audit.budgets import DEEP
+from tblib.audit.jobs import Job, run_jobs
+from tblib.audit.pairs import added
+from tblib.films.cues import JUDGES
+from tblib.films.film import resized
 from tblib.metrics import wilson
-from tblib.phantom import CLASSES, CLEAN, Prevalence, phantom_film
+from tblib.mitigation import ModelInput
+from tblib.phantoms.phantom import phantom_film
+from tblib.phantoms.presets import CLASSES, CLEAN, Prevalence
 from tests.benchmarks.films import FOLDER
 
 FILMS, SIZE = 480, 128  # half of them tuberculosis
-NAMES = ("L/R marker", "white rectangle", "film border", "grey histogram")
 STRENGTHS = {0.8: 6, 0.5: 3}  # p -> trainings a cue
 BARE = {name: Prevalence(0, 0) for name in CLEAN}
 
@@ -35,20 +39,20 @@ def study() -> str:
     label, train = np.arange(FILMS) % 2, np.arange(FILMS) % 8 < 6
     shared = {"plain": np.stack([resized(film, SIZE) for film in films]), "label": label, "train": train}
     shared["group"] = np.arange(FILMS)
-    pairs = {name: suspects.added(suspects.suspect(name), films, SIZE, "none", 0) for name in NAMES}
-    wanted = [(name, p, seed) for p, count in STRENGTHS.items() for name in NAMES for seed in range(count)]
+    pairs = {cue.name: added(cue, films, ModelInput(SIZE), 0) for cue in JUDGES}
+    wanted = [(name, p, seed) for p, count in STRENGTHS.items() for name in pairs for seed in range(count)]
     jobs = [
         Job(
-            trials.plant,
+            fits.planted,
             shared | {"put": pairs[name].edited, "placebo": pairs[name].placebo},
-            {"p": p, "shuffle": False, "seed": seed, "training": trials.settled(DEEP)},
+            {"p": p, "shuffle": False, "seed": seed, "training": fits.settled(DEEP)},
         )
         for name, p, seed in wanted
     ]
     found = run_jobs(jobs, FOLDER / "power", what="planted cues")
     head = "| cue | " + " | ".join(f"p = {p:g}: used | moved over placebo" for p in STRENGTHS) + " |"
     lines = [head, "|---" * (1 + 2 * len(STRENGTHS)) + "|"]
-    for name in NAMES:
+    for name in pairs:
         cells = []
         for p in STRENGTHS:
             own = [result for (n, q, _), result in zip(wanted, found, strict=True) if (n, q) == (name, p)]

@@ -23,12 +23,16 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from tblib.catalogue import Catalogue, build_catalogue, open_database, save_catalogue
-from tblib.dataset import Augmentation, augment, batches, draws, normalise
+from tblib.arrays import Normalisation
+from tblib.catalogue import Catalogue, build_catalogue, save_catalogue
+from tblib.dataset import Augmentation, augment, augmentation_parameters, batches, normalise
+from tblib.devices import keep_freed_memory, pick_precision
+from tblib.films.cues import GROUPED
+from tblib.films.database import open_database
 from tblib.model import CNN
-from tblib.prepare import GROUPING, Normalisation, prepare
-from tblib.run import ROOT, open_run, write_json
-from tblib.train import keep_freed_memory, load_part, pick_precision
+from tblib.prepare import load_part, prepare
+from tblib.run import open_run
+from tblib.system.files import ROOT, write_json
 from tests.benchmarks.films import FOLDER, SIZE
 
 COUNTS = (1_000, 10_000, 100_000)
@@ -53,8 +57,10 @@ def write_films(path: Path, count: int) -> Catalogue:
                 file.writestr(name, contents[i % KINDS])
         known = known if known.summary else build_catalogue(open_database(path))
     labels = [name.split("/")[1] for name in names]
-    table = known.table.iloc[np.arange(count) % KINDS].assign(file=names, label=labels, twin_group=range(count))
-    return Catalogue(table.assign(**dict.fromkeys(GROUPING, False)), known.summary, known.passed_over)
+    table = known.table.iloc[np.arange(count) % KINDS].assign(file=names, label=labels, duplicate_group=range(count))
+    return Catalogue(
+        table.assign(**dict.fromkeys((cue.column for cue in GROUPED), False)), known.summary, known.passed_over
+    )
 
 
 def peak() -> float:
@@ -72,10 +78,11 @@ def measure(folder: Path, step: str) -> dict[str, float]:
     keep_freed_memory()
     data, precision = load_part(run, "train", torch.device("cpu")), pick_precision("auto", torch.device("cpu"))
     cnn, generator = CNN(SIZE).to(memory_format=torch.channels_last), torch.Generator().manual_seed(0)  # type: ignore[call-overload]
-    optimiser, drawn = torch.optim.Adam(cnn.parameters()), draws(len(data), generator).split(BATCH, dim=1)
+    optimiser = torch.optim.Adam(cnn.parameters())
+    moves = augmentation_parameters(len(data), generator).split(BATCH, dim=1)
     in_network = 0.0
     for number, (films, targets) in enumerate(batches(data, BATCH, generator)):
-        inputs = normalise(augment(films, Augmentation(), drawn[number]), Normalisation(128, 64))
+        inputs = normalise(augment(films, Augmentation(), moves[number]), Normalisation(128, 64))
         if number % EACH == 0:
             begun_step = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -84,7 +91,7 @@ def measure(folder: Path, step: str) -> dict[str, float]:
             optimiser.step()
             optimiser.zero_grad()
             in_network += time.perf_counter() - begun_step
-    steps = len(drawn)
+    steps = len(moves)
     data_seconds = time.perf_counter() - begun - in_network
     return {
         "seconds": data_seconds + in_network * steps / len(range(0, steps, EACH)),

@@ -10,7 +10,7 @@ from typing import Any
 from tests.benchmarks import learning, limits, scale
 from tests.benchmarks.films import FOLDER
 
-RATIOS = {  # project's test -> (what, the plain test, least ratio of films a second)
+RATIOS = {  # project's test -> (what, the plain test, least ratio of films per second)
     "test_preparation_ours": ("preparation, zip to arrays", "test_preparation_plain", 4.0),
     "test_training_ours[bf16]": ("training, bf16", "test_training_plain", 3.0),
     "test_training_ours[fp32]": ("training, fp32", "test_training_plain", 1.3),

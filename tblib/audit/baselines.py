@@ -1,0 +1,89 @@
+"""Baselines compared with the CNN: what is reached by cues that show no lung."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tblib.eda import baselines
+from tblib.metrics import Scored, ranking
+from tblib.show.plots import GREY, VERMILION, panels, whiskers
+from tblib.show.text import estimate, estimates_table
+
+if TYPE_CHECKING:
+    from tblib.audit.study import Audit  # imports torch, which the report does without
+
+
+def measure(audit: Audit) -> dict[str, Any]:
+    """Fit every baseline and compare it with the CNN.
+
+    Under ``baselines`` each cue has its metrics on ``all`` films, cross-validated, and on the ``test`` films alone, on
+    which the CNN's metrics (``cnn``) are measured.
+    """
+    target, group = audit.target, audit.group
+    scores = baselines.baseline_scores(audit.films, audit.images, target, group, audit.seed)
+    test = (audit.films["part"] == "test").to_numpy()
+    predictions = audit.run.table("predictions.csv").query("part == 'test'")
+    cnn = Scored(*(predictions[name].to_numpy() for name in ("target", "probability", "duplicate_group")))
+    summary = partial(baselines.summarise, replicates=audit.replicates, seed=audit.seed)
+    parts = {"all": np.ones_like(test), "test": test}
+    return {
+        "baselines": {
+            name: {part: summary(Scored(target[rows], score[rows], group[rows])) for part, rows in parts.items()}
+            for name, score in scores.items()
+        },
+        "cnn": summary(cnn),
+        "held_out": {"films": len(audit.logits), "auroc": ranking(audit.held_out, audit.weights)._asdict()},
+    }
+
+
+def figure(results: dict[str, Any], majority_accuracy: float) -> Figure:
+    """Accuracy (test films) and AUROC (all films) of each cue alone, and of the CNN."""
+    rows = {
+        name: (baseline["test"]["accuracy"], baseline["all"]["auroc"])
+        for name, baseline in results["baselines"].items()
+    }
+    rows["CNN (whole image)"] = (results["cnn"]["accuracy"], results["cnn"]["auroc"])
+    told = "; ".join(
+        f"{name}: accuracy {acc['value']:.3f}, AUROC {auc['value']:.3f}" for name, (acc, auc) in rows.items()
+    )
+    figure, axes = panels(f"What each cue alone reaches. {told}.", 2, (9.6, 3.4), sharey=True)
+    places = np.arange(len(rows))
+    for ax, column, title in (
+        (axes[0], 0, "accuracy on the test films"),
+        (axes[1], 1, "AUROC (baselines: all films, CNN: test)"),
+    ):
+        numbers = pd.DataFrame([row[column] for row in rows.values()])
+        for place, colour in zip(places, [GREY] * (len(rows) - 1) + [VERMILION], strict=True):
+            row = numbers.iloc[[place]]
+            whiskers(ax, row["value"], row["low"], row["high"], places[[place]], colour, "")
+        ax.set(title=title, xlim=(0.45, 1.01))
+    axes[0].set_yticks(places, list(rows))
+    axes[0].invert_yaxis()
+    axes[0].axvline(majority_accuracy, color=GREY, linestyle=":")
+    axes[1].axvline(0.5, color=GREY, linestyle=":")
+    return figure
+
+
+def finding(results: dict[str, Any]) -> str:
+    """How the cues compare with the CNN."""
+    cnn, cues = results["cnn"], results["baselines"]
+    reached = [name for name, cue in cues.items() if cue["test"]["accuracy"]["value"] >= cnn["accuracy"]["low"]]
+    best = max(cues, key=lambda name: cues[name]["all"]["auroc"]["value"])
+    found = f"{len(reached)} of {len(cues)} reach the interval of the CNN's accuracy on the same test films"
+    return (
+        f"Of the cues that see no lung, “{best}” separates the classes best (AUROC "
+        f"{estimate(cues[best]['all']['auroc'])}); {found}{' (' + '; '.join(reached) + ')' if reached else ''}. "
+        "An accuracy that such cues reach cannot show that a model reads lungs."
+    )
+
+
+def table(results: dict[str, Any], films: str = "all") -> pd.DataFrame:
+    """One row per baseline, on ``all`` films (cross-validated) or on the ``test`` films alone, then with the CNN."""
+    rows = {name: found[films] for name, found in results["baselines"].items()}
+    rows |= {"CNN": results["cnn"]} if films == "test" else {}
+    return estimates_table(baselines.estimates_of(rows), baselines.PERCENT)

@@ -1,0 +1,81 @@
+"""Budgets: how much an audit trains, and which regions and mitigations it compares."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tblib.arrays import TblibError
+from tblib.audit.views import REGIONS
+from tblib.mitigation import IN_TRAINING, ON_FILMS
+
+# The settings of notebooks/parameters/fast.yml, at the CNN's own width.
+DEEP = {"epochs": 7, "lr": 4e-4, "batch_size": 16, "low_resolution_share": 3 / 7, "width": 32}
+
+
+class BudgetError(TblibError):
+    """An unknown budget."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an audit trains, and which mitigations it compares.
+
+    Attributes:
+        seeds: trainings per region.
+        regions: regions of the ablation, keys of `REGIONS`.
+        planted: strengths p at which cues are planted.
+        replicas: plantings per strength.
+        controls: negative controls of each kind.
+        films: maximum number of films that cues are planted into, and that are edited for the audited CNN.
+        trained_on: maximum number of training films for regions and mitigations.
+        mitigation_seeds: trainings per mitigation.
+        training: training settings that differ from `tblib.audit.fits.SMALL`.
+    """
+
+    seeds: int
+    regions: tuple[str, ...]
+    planted: tuple[float, ...]
+    replicas: int
+    controls: int
+    films: int
+    trained_on: int
+    mitigations: tuple[str | None, ...]
+    mitigation_seeds: int
+    training: dict[str, Any]
+
+
+BEST = "lung_crop+equalise+smooth+lungs_only+randomise"  # best of the comparison in the README
+SINGLE = (None, *ON_FILMS, *IN_TRAINING)
+JOINT = ("lung_crop+equalise", BEST.removesuffix("+randomise"), BEST)
+BUDGETS = {
+    "smoke": Budget(
+        seeds=1, regions=("border 5 %", "outside the lungs", "whole film"),
+        planted=(0.8,), replicas=1, controls=1, films=40, trained_on=40,
+        mitigations=(None, "equalise"), mitigation_seeds=1, training={"epochs": 1},
+    ),
+    "quick": Budget(
+        seeds=2, regions=("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
+        planted=(0.8,), replicas=3, controls=1, films=320, trained_on=400,
+        mitigations=(None, BEST), mitigation_seeds=3, training={},
+    ),
+    "standard": Budget(
+        seeds=3, regions=tuple(REGIONS),
+        planted=(0.5, 0.8, 1.0), replicas=5, controls=5, films=480, trained_on=4000,
+        mitigations=SINGLE + JOINT, mitigation_seeds=3, training={},
+    ),
+    "full": Budget(
+        seeds=5, regions=tuple(REGIONS),
+        planted=(0.5, 0.6, 0.8, 0.95, 1.0), replicas=10, controls=10, films=600, trained_on=4000,
+        mitigations=SINGLE + JOINT, mitigation_seeds=5, training=DEEP,
+    ),
+}  # fmt: skip
+
+
+def budget_of(name: str) -> Budget:
+    """The budget called `name`.
+
+    Raises:
+        BudgetError: there is no such budget.
+    """
+    if name not in BUDGETS:
+        raise BudgetError(f"There is no budget {name!r}; give {', '.join(BUDGETS)}.")
+    return BUDGETS[name]

@@ -1,0 +1,127 @@
+"""External validation: the CNN on films of other hospitals."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tblib.arrays import Mask
+from tblib.audit import external
+from tblib.audit.study import Audit
+from tblib.evaluate import Calibration
+from tblib.films import duplicates
+from tblib.phantoms import lungs
+from tblib.show.plots import BLUE, VERMILION, entry, nothing, panels
+from tblib.show.text import NONE, by_name, estimate
+
+
+def measure(audit: Audit) -> dict[str, Any]:
+    """Metrics of the CNN on films of other hospitals, one row per set, and the Dice of lung masks there."""
+    if not audit.sets:
+        return {"sets": [], "lungs": _dice_of_known(audit), "note": "no external database was given"}
+    metrics = audit.run.facts("metrics.json")
+    scaling = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
+    internal = audit.run.table("predictions.csv").query("part == 'test'")
+    sets, masks = [], _dice_of_known(audit)
+    for found in audit.sets:
+        logits = audit.predict(found.images)
+        sets.append(
+            external.measure(found, logits, internal, metrics["thresholds"], scaling, audit.replicates, audit.seed)
+        )
+        known = lungs.known_masks(found.database, found.files, duplicates.THUMBNAIL)
+        if known is not None:
+            masks.append(_dice(found.name, known, lungs.lung_network().masks(found.thumbnails)))
+    return {"sets": sets, "lungs": masks, "note": ""}
+
+
+def _dice_of_known(audit: Audit) -> list[dict[str, Any]]:
+    """Dice of estimated and known lung masks of the run's own films, if it has masks."""
+    if audit.known_masks is None:
+        return []
+    rows = audit.held_out_rows
+    return [_dice("this database", audit.known_masks[rows], lungs.lung_network().masks(audit.images[rows]))]
+
+
+def _dice(name: str, known: Mask, estimated: Mask) -> dict[str, Any]:
+    values = lungs.dice(known, estimated)
+    low, high = np.quantile(values, [0.05, 0.95])
+    return {"set": name, "n": len(values), "dice": float(values.mean()), "p5": float(low), "p95": float(high)}
+
+
+def figure(found: dict[str, Any], classes: tuple[str, str]) -> Figure:
+    """Score histograms per class: internal test films in the top row, each external set below."""
+    sets = found["sets"]
+    if not sets:
+        return nothing("No external database was given (parameter external), so no other hospital's films are shown.")
+    told = "; ".join(f"{one['set']}: AUROC {one['auroc']['value']:.3f}" for one in sets)
+    figure, axes = panels(f"Score histograms inside and outside. {told}.", 1 + len(sets), (3.4 * (1 + len(sets)), 2.8))
+    shown = [("this database, test", sets[0]["internal_histograms"], None)]
+    shown += [(one["set"], one["histograms"], one) for one in sets]
+    for ax, (name, counts, one) in zip(axes, shown, strict=True):
+        for label, colour in (("0", BLUE), ("1", VERMILION)):
+            share = np.array(counts[label]) / max(sum(counts[label]), 1)
+            edges = np.linspace(0, 1, len(share) + 1)
+            ax.stairs(share, edges, color=colour, fill=True, alpha=0.45, label=entry(classes[int(label)]))
+        title = name if one is None else f"{name}: AUROC {one['auroc']['value']:.3f}"
+        ax.set(title=title, xlabel="score", ylabel="share of the class's films" if ax is axes[0] else "")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, str]) -> str:
+    """How the CNN performs on external films."""
+    dice = "; ".join(
+        f"Estimated lungs against the masks of {row['set']}: Dice {row['dice']:.3f} (5 % of the {row['n']} films "
+        f"below {row['p5']:.3f})"
+        for row in found["lungs"]
+    )
+    if not found["sets"]:
+        return f"No external database was given, so it is not known what the CNN does elsewhere. {dice}"
+    told = []
+    for one in found["sets"]:
+        point = next(point for name, point in one["points"].items() if name != "0.5")
+        told.append(
+            f"On {one['n']} films of “{one['set']}” the AUROC is {estimate(one['auroc'])} against "
+            f"{estimate(metrics['auroc'])} inside{', inverted' if one['inverted'] else ''}; at the threshold that "
+            f"finds 90 % of {classes[1]} here, sensitivity is {estimate(point['sensitivity'], True)} and specificity "
+            f"{estimate(point['specificity'], True)} there. Duplicates of training "
+            f"films left out: {one['duplicates_left_out']}."
+        )
+    return " ".join([*told, dice + "." if dice else ""])
+
+
+def table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame:
+    """One row per set: films, AUROC, inverted or not, operating points of validation, calibration, shift of scores."""
+    inside = {
+        "set": "this database, test",
+        "films (positive)": f"{metrics['n']} ({metrics['positives']})",
+        "AUROC": estimate(metrics["auroc"]),
+        "inverted": "no",
+        "calibration error": estimate(metrics["ece"]),
+        "shift of scores (KS), negative": NONE,
+        "shift of scores (KS), positive": NONE,
+    }
+    inside |= {_point_name(name): _at(point) for name, point in metrics["operating_points"].items()}
+    rows = [inside]
+    for one in found["sets"]:
+        row = {
+            "set": one["set"],
+            "films (positive)": f"{one['n']} ({one['positives']})",
+            "AUROC": estimate(one["auroc"]),
+            "inverted": "yes" if one["inverted"] else "no",
+            "calibration error": estimate(one["calibration"]["ece"]),
+        }
+        for label, name in (("0", "negative"), ("1", "positive")):
+            shift = one["shift"][label]
+            row[f"shift of scores (KS), {name}"] = f"{shift['ks']:.2f}, median {shift['median']:+.1f} logits"
+        rows.append(row | {_point_name(name): _at(point) for name, point in one["points"].items()})
+    return by_name(pd.DataFrame(rows), "set").T
+
+
+def _point_name(name: str) -> str:
+    return "at 0.5" if name == "0.5" else f"at {name.split('_')[1]} % sensitivity on validation"
+
+
+def _at(point: dict[str, Any]) -> str:
+    return f"sensitivity {estimate(point['sensitivity'], True)}, specificity {estimate(point['specificity'], True)}"

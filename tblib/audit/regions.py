@@ -1,0 +1,110 @@
+"""Region ablation: small CNNs retrained on a part of the film, down to no lung in view."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tblib.audit import fits
+from tblib.audit.jobs import Job
+from tblib.audit.study import Audit, over_seeds
+from tblib.audit.views import REGIONS, WHOLE
+from tblib.eda.baselines import RULE
+from tblib.metrics import ranking
+from tblib.show.plots import BLUE, GREY, VERMILION, panels
+from tblib.show.text import by_name, estimate, mean_sd, percent
+
+
+def measure(audit: Audit) -> list[dict[str, Any]]:
+    """AUROC of small CNNs retrained on each region of the films, and of the audited CNN on the same films.
+
+    One row per region: region, sees, lung (share of the lungs in view), n, trained_on (films), seeds, mean, sd, low,
+    high (of the mean over seeds, by a bootstrap of films), masked (the audited CNN without retraining: this also
+    measures how unusual such a film is to it).
+    """
+    rows, budget = audit.fitted_rows, audit.budget
+    shared: dict[str, npt.NDArray[Any]] = {"images": audit.images[rows], "masks": audit.masks[rows]}
+    shared |= {"target": audit.target[rows], "train": audit.train[rows]}
+    settings = [{"name": name, "seed": seed} for name in budget.regions for seed in range(budget.seeds)]
+    jobs = [Job(fits.region, shared, each | {"training": audit.training}) for each in settings]
+    found = iter(audit.jobs(jobs, "region ablation"))
+    how = {"n": len(audit.logits), "trained_on": int(audit.train[rows].sum()), "seeds": budget.seeds}
+    images, masks = audit.images[~audit.train], audit.masks[~audit.train]
+    table = []
+    for region in (REGIONS[name] for name in budget.regions):
+        logits = [np.array(next(found)["logits"]) for _ in range(budget.seeds)]
+        lung = (region.in_view(masks, 0) & masks).sum() / max(masks.sum(), 1)
+        masked = ranking(replace(audit.held_out, score=audit.predict(region.left_of(images, masks))), audit.weights)
+        areas = over_seeds(audit.held_out, audit.weights, logits)
+        what = {"region": region.name, "sees": region.sees, "lung": float(lung)}
+        table.append(what | how | areas | {"masked": masked._asdict()})
+    return table
+
+
+def figure(baselines: dict[str, Any], regions: list[dict[str, Any]]) -> Figure:
+    """AUROC from baselines that need no picture up to the whole film: baselines, retrained small CNNs, audited CNN."""
+    rows = [
+        (name, baseline["all"]["auroc"], 0.0, None) for name, baseline in baselines["baselines"].items() if name != RULE
+    ]
+    baselines_end = len(rows)
+    rows += [
+        (
+            f"CNN: {row['region']}",
+            {"value": row["mean"], "low": row["low"], "high": row["high"]},
+            row["sd"],
+            row["masked"]["value"],
+        )
+        for row in regions
+    ]
+    rows.append(("the CNN at hand, whole film", baselines["held_out"]["auroc"], 0.0, None))
+    told = "; ".join(f"{name} {area['value']:.3f}" for name, area, _, _ in rows)
+    figure, (ax,) = panels(f"Accuracy waterfall, AUROC of each region. {told}.", 1, (8.6, 0.34 * len(rows) + 0.9))
+    for place, (_name, area, sd, masked) in enumerate(rows):
+        colour = BLUE if place < baselines_end else VERMILION if place == len(rows) - 1 else "black"
+        ax.barh(place, area["value"] - 0.5, left=0.5, color=colour, alpha=0.18, height=0.7)
+        ax.hlines(place, area["low"], area["high"], color=colour, linewidth=1)
+        ax.hlines(place, area["value"] - sd, area["value"] + sd, color=colour, linewidth=4)
+        ax.plot(area["value"], place, "o", color=colour, markersize=5)
+        ax.text(1.015, place, f"{area['value']:.3f}", va="center", fontsize=8)
+        if masked is not None:
+            ax.plot(masked, place, "s", color=VERMILION, markersize=5, markerfacecolor="none")
+    ax.axvline(0.5, color=GREY, linestyle=":")
+    ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    ax.invert_yaxis()
+    lowest = min([0.45, *(area["low"] for _, area, _, _ in rows), *(m for *_, m in rows if m is not None)])
+    ax.set(xlabel="AUROC (blue: baselines, all films; black: retrained, held-out films)", xlim=(lowest - 0.02, 1.08))
+    ax.grid(visible=False, axis="y")
+    return figure
+
+
+def finding(baselines: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Which regions come close to the whole film, separately for those without and with lung in view."""
+    whole = next(row for row in rows if row["region"] == WHOLE.name)
+    own = baselines["held_out"]
+    text = (
+        f"On {own['films']} held-out films the CNN at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
+        f"whole films {mean_sd(whole)} ({whole['seeds']} seed(s), mean ± sd)."
+    )
+    parts = [row for row in rows if row is not whole]
+    blind = [f"{row['region']} {mean_sd(row)}" for row in parts if row["lung"] == 0]
+    some = [f"{row['region']} ({percent(row['lung'])}) {mean_sd(row)}" for row in parts if row["lung"] > 0]
+    text += f" With no lung in view: {', '.join(blind)}." if blind else ""
+    return text + (f" With this share of the lungs in view: {', '.join(some)}." if some else "")
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row per region: what is in view, share of the lungs, AUROC retrained over seeds, and of the audited CNN."""
+    return pd.DataFrame(
+        {
+            "region": [row["region"] for row in rows],
+            "the CNN sees": [row["sees"] for row in rows],
+            "lung in view": [percent(row["lung"]) for row in rows],
+            "seeds": [row["seeds"] for row in rows],
+            "retrained, mean ± sd": [mean_sd(row) for row in rows],
+            "95 % over films": [f"{row['low']:.3f} to {row['high']:.3f}" for row in rows],
+            "not retrained": [estimate(row["masked"]) for row in rows],
+        }
+    ).pipe(by_name, "region")

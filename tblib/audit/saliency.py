@@ -1,0 +1,150 @@
+"""Saliency: which pixels change the model's logit, shown only if the map depends on what the model has learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
+
+from tblib.arrays import Floats, Ints, Mask, Normalisation, Pixels
+from tblib.dataset import normalise
+from tblib.devices import seeded
+from tblib.model import CNN, folded
+from tblib.show.plots import SKY, draw_film, nothing, overlay, short, tiles
+from tblib.show.text import estimate, interval_of
+from tblib.trained import TrainedModel
+
+if TYPE_CHECKING:
+    from tblib.audit.study import Audit  # takes most of a second to import, and predictions need only the maps
+
+SAMPLES, NOISE = 8, 0.2  # noisy copies averaged per map, and their noise in sd of the grey levels
+SMOOTH = 1 / 64  # width of the smoothing of a map, as a share of the side
+ALIKE = 0.7  # rank correlation with maps of random weights that closes the gate: half of the variance is theirs
+
+
+def maps(cnn: CNN, images: Pixels, by: Normalisation, seed: int) -> Floats:
+    """Float (N, S, S), summing to 1 per film: logit gradients averaged over noisy copies (SmoothGrad, Smilkov 2017).
+
+    `cnn` is in evaluation mode on the CPU, `images` are uint8 (N, S, S), and `by` is the normalisation of `cnn`.
+    """
+    from captum.attr import NoiseTunnel, Saliency  # takes a second to import, and only this chapter needs it
+
+    tunnel = NoiseTunnel(Saliency(cnn))
+    drawn = []
+    with seeded(seed, torch.device("cpu")):
+        for batch in torch.from_numpy(images.copy()).unsqueeze(1).split(16):
+            films = normalise(batch, by).requires_grad_()
+            found = tunnel.attribute(films, nt_type="smoothgrad_sq", nt_samples=SAMPLES, stdevs=NOISE)
+            drawn.append(found.detach().squeeze(1).numpy())
+    smooth = np.stack([gaussian_filter(one.astype(np.float64), SMOOTH * len(one)) for one in np.concatenate(drawn)])
+    total: Floats = smooth / smooth.sum((1, 2), keepdims=True).clip(min=1e-30)
+    return total
+
+
+def gate(trained: TrainedModel, images: Pixels, seed: int) -> dict[str, Any]:
+    """Whether maps change when the weights are randomised (Adebayo 2018).
+
+    Returns open, the mean rank correlation of each film's map with that of an untrained CNN, the limit, films, seed.
+    """
+    with seeded(seed, torch.device("cpu")):
+        random = folded(CNN(trained.size, 0.0, trained.training.get("width", 32)))
+    by = trained.normalisation
+    pairs = zip(maps(trained.cnn, images, by, seed), maps(random, images, by, seed), strict=True)
+    alike = float(np.mean([_alike(one, other) for one, other in pairs]))
+    return {"open": alike < ALIKE, "correlation": alike, "limit": ALIKE, "films": len(images), "seed": seed}
+
+
+def _alike(one: Floats, other: Floats) -> float:
+    """Rank correlation of two maps; 1 if one is flat, as for a dead network, which shows nothing learned."""
+    from scipy.stats import spearmanr  # takes 0.4 s to import, and only maps need it
+
+    return float(spearmanr(one.ravel(), other.ravel()).statistic) if np.ptp(one) and np.ptp(other) else 1.0
+
+
+def inside(found: Floats, fields: Mask) -> Floats:
+    """Float (n,): share of each map inside the lungs, over their share of the film (1: chance), without empty masks."""
+    area = fields.mean((1, 2))
+    share = (found * fields).sum((1, 2))
+    ratio: Floats = share[area > 0] / area[area > 0]
+    return ratio
+
+
+def by_class(ratios: Floats, target: Ints, replicates: int, seed: int) -> dict[str, dict[str, float]]:
+    """Mean of `inside` for each class, with percentiles of a bootstrap over films."""
+    rng, told = np.random.default_rng(seed), {}
+    for label in (0, 1):
+        own = ratios[target == label]
+        drawn = rng.choice(own, (replicates, len(own))).mean(1)
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        told[str(label)] = {"value": float(own.mean()), "low": float(low), "high": float(high), "n": len(own)}
+    return told
+
+
+GATED = 12  # films per class for which maps are computed; the gate uses half of them
+SHOWN = 6  # maps shown
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """Saliency maps of held-out films, and their gate.
+
+    Attributes:
+        numbers: gate, from `gate`; inside, from `by_class`, or None if the gate is closed.
+        rows: int (n,), rows of the films whose maps are shown.
+        maps: float (n, S, S), their maps.
+    """
+
+    numbers: dict[str, Any]
+    rows: Ints
+    maps: Floats
+
+
+def measure(audit: Audit) -> Saliency:
+    """Saliency maps of held-out films."""
+    held_out = audit.held_out_rows
+    rows = np.concatenate([held_out[audit.target[held_out] == label][:GATED] for label in (0, 1)])
+    told = gate(audit.model, audit.images[rows[::2]], audit.seed)
+    if not told["open"]:
+        return Saliency({"gate": told, "inside": None}, rows[:0], np.empty((0, *audit.images.shape[1:])))
+    found = maps(audit.model.cnn, audit.images[rows], audit.model.normalisation, audit.seed)
+    seen = audit.masks[rows].any((1, 2))
+    ratios = inside(found[seen], audit.masks[rows][seen])
+    shares = by_class(ratios, audit.target[rows][seen], audit.replicates, audit.seed)
+    shown = np.concatenate([np.flatnonzero(audit.target[rows] == label)[: SHOWN // 2] for label in (0, 1)])
+    return Saliency({"gate": told, "inside": shares}, rows[shown], found[shown])
+
+
+def figure(audit: Audit, found: Saliency) -> Figure:
+    """Films overlaid with their saliency maps and lung outlines, or the reason why there are none."""
+    told, films = found.numbers["gate"], audit.films.iloc[found.rows]
+    if not told["open"]:
+        return nothing(
+            f"No maps are shown: they correlate at {told['correlation']:.2f} with those of random weights "
+            f"(limit {told['limit']})."
+        )
+    names = ", ".join(f"{short(str(row.file))} ({row.label})" for row in films.itertuples())
+    figure, axes = tiles(len(films), 6, f"Saliency maps of {len(films)} films with lung outlines: {names}.")
+    for ax, place, shown, row in zip(axes, found.rows, found.maps, films.itertuples(), strict=True):
+        draw_film(ax, overlay(audit.images[place], shown), f"{short(str(row.file))}\n{row.label}")
+        if audit.masks[place].any():
+            ax.contour(audit.masks[place], levels=[0.5], colors=[SKY], linewidths=0.9)
+    return figure
+
+
+def finding(found: Saliency, classes: tuple[str, str]) -> str:
+    """Whether maps may be shown, and what share of them lies inside the lungs."""
+    numbers, gate = found.numbers, found.numbers["gate"]
+    told = (
+        f"Maps of the CNN and of one with random weights correlate at {gate['correlation']:.2f} "
+        f"({gate['films']} films; limit {gate['limit']})"
+    )
+    if not gate["open"]:
+        return f"{told}: they would look alike without anything learned, so none is shown."
+    shares = "; ".join(
+        f"{classes[int(label)]} {estimate(interval_of(part))}" for label, part in numbers["inside"].items()
+    )
+    return f"{told}. Share of the map inside the lungs over the field's share of the film, 1 is chance: {shares}."

@@ -1,0 +1,261 @@
+"""The audit of one run: its films, its CNN, and the settings that all parts of the audit share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tblib.arrays import Floats, Ints, Mask, Pixels
+from tblib.audit import fits
+from tblib.audit.budgets import Budget, budget_of
+from tblib.audit.external import ExternalSet, find, paths, read_external, thumbnails_of, without_known
+from tblib.audit.jobs import Job, run_jobs
+from tblib.audit.pairs import fineness
+from tblib.catalogue import catalogued_database, need_same_films
+from tblib.eda.baselines import border_strips, cross_validated
+from tblib.films.cues import AUDITED, Cue
+from tblib.films.database import Database
+from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, ranking
+from tblib.mitigation import ModelInput, needs_lungs, on_films
+from tblib.phantoms import lungs
+from tblib.run import Run, usable
+from tblib.trained import TrainedModel, load_model
+
+FEWEST = 5  # minimum films of a group whose accuracy is reported
+MATCHED_ON = ("equalised", "sharpness", "border_mean", "grey_mean")  # artefact scores of the catalogue
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One run under audit, with its settings. Create it with `open_audit`.
+
+    Attributes:
+        model: the audited CNN.
+        budget: how much is trained.
+        external: comma-separated databases of other hospitals, or None.
+        scheduler: address of a Dask scheduler, or None.
+        replicates: bootstrap samples per interval.
+    """
+
+    run: Run
+    model: TrainedModel
+    budget: Budget
+    external: str | None
+    scheduler: str | None
+    replicates: int
+    seed: int
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """Training settings of the budget that differ from `tblib.audit.fits.SMALL`."""
+        return fits.settled(self.budget.training)
+
+    @cached_property
+    def films(self) -> pd.DataFrame:
+        """Usable rows of the catalogue, with target, part, cues (as in ``split.csv``)."""
+        split = self.run.table("split.csv")
+        return usable(self.run.table("catalogue.csv")).assign(**{c: split[c] for c in ("target", "part", "cues")})
+
+    @cached_property
+    def images(self) -> Pixels:
+        """Uint8 (N, S, S): all films as the CNN gets them."""
+        return np.asarray(self.run.images())
+
+    @cached_property
+    def database(self) -> Database:
+        """The database of the films."""
+        return catalogued_database(self.run)
+
+    @cached_property
+    def train(self) -> Mask:
+        """Bool (N,): training films. The others, validation and test, are held out."""
+        return (self.films["part"] == "train").to_numpy()
+
+    @cached_property
+    def held_out_rows(self) -> Ints:
+        """Int (H,): rows of the held-out films."""
+        return np.flatnonzero(~self.train)
+
+    @cached_property
+    def fitted_rows(self) -> Ints:
+        """Int (M,): rows of the training films for regions and mitigations, and of all held-out films."""
+        trained = self.sampled(np.flatnonzero(self.train), self.budget.trained_on)
+        return np.sort(np.concatenate([trained, self.held_out_rows]))
+
+    def sampled(self, rows: Ints, most: int) -> Ints:
+        """At most `most` of the rows, in order, stratified by class and part."""
+        if len(rows) <= most:
+            return rows
+        from sklearn.model_selection import train_test_split
+
+        strata = (2 * self.target + self.train)[rows]
+        kept, _ = train_test_split(rows, train_size=most, stratify=strata, random_state=self.seed)
+        return np.sort(kept)
+
+    @cached_property
+    def target(self) -> Ints:
+        """Int (N,): 1 for the positive class."""
+        return self.films["target"].to_numpy(np.int64)
+
+    @cached_property
+    def group(self) -> Ints:
+        """Int (N,): duplicate groups."""
+        return self.films["duplicate_group"].to_numpy(np.int64)
+
+    @cached_property
+    def masks(self) -> Mask:
+        """Bool (N, S, S): the database's own lung masks, or estimated ones, aligned with the CNN's input."""
+        known = self.known_masks
+        return lungs.lung_network().masks(self.images) if known is None else known
+
+    @property
+    def edit_masks(self) -> Mask | None:
+        """The lung masks if they are aligned with the films in the files; None if a mitigation changed the films."""
+        return self.masks if self.model.mitigation is None else None
+
+    @cached_property
+    def known_masks(self) -> Mask | None:
+        """The database's own lung masks; None if it has none, or if films were cropped."""
+        if self.model.mitigation is not None:
+            return None
+        return lungs.known_masks(self.database, self.films["file"].tolist(), self.model.size)
+
+    @cached_property
+    def logits(self) -> Floats:
+        """Float (H,): the CNN's logits of the held-out films."""
+        return self.predict(self.images[~self.train])
+
+    @cached_property
+    def held_out(self) -> Scored:
+        """The held-out films with the CNN's logits."""
+        return Scored(self.target[~self.train], self.logits, self.group[~self.train])
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Float (R, H): bootstrap weights of the held-out films."""
+        return bootstrap_weights(self.held_out, self.replicates, self.seed)
+
+    @cached_property
+    def sets(self) -> list[ExternalSet]:
+        """External films as the CNN gets them, without those that the training database also contains."""
+        found = [read_external(path, self.model.input) for path in paths(self.external)]
+        if not found:
+            return []
+        inside = thumbnails_of(self.database, self.films["file"].tolist())
+        return [without_known(one, inside) for one in found]
+
+    @cached_property
+    def associations(self) -> dict[str, Association]:
+        """Association of each cue with the label."""
+        return {cue.name: associated(self, cue) for cue in AUDITED}
+
+    def predict(self, images: Pixels) -> Floats:
+        """Float (N,): the CNN's logits of images uint8 (N, S, S)."""
+        return self.model.logits(images)
+
+    def input_with(self, mitigation: str | None) -> ModelInput:
+        """The input of a model of the same size with this mitigation."""
+        done = on_films(mitigation)
+        return ModelInput(self.model.size, done, self.model.finder if needs_lungs(done) else None)
+
+    def greys(self, rows: Ints) -> list[Pixels]:
+        """The films at `rows`, in grey and at their own size."""
+        files = self.films["file"].iloc[rows]
+        return [self.database.film(file).grey for file in files]
+
+    def jobs(self, jobs: list[Job], what: str) -> list[dict[str, Any]]:
+        """Results of jobs; each is saved in the run's ``audit`` folder as soon as it is available."""
+        return run_jobs(jobs, self.run.path("audit"), self.scheduler, what)
+
+
+def open_audit(run: Run, budget: str, external: str | None, scheduler: str | None, replicates: int, seed: int) -> Audit:
+    """Open an audit of a run.
+
+    Raises:
+        BudgetError: there is no such budget.
+        ExternalError: an external database does not exist.
+        DatabaseError: the catalogue describes other films than were prepared.
+    """
+    need_same_films(run)
+    for path in paths(external):
+        find(path)
+    model = load_model(run.need("model.safetensors"))
+    torch.set_num_threads(model.training["threads"])  # the last bits of sums depend on it
+    return Audit(run, model, budget_of(budget), external, scheduler, replicates, seed)
+
+
+@dataclass(frozen=True)
+class Association:
+    """Association of a cue with the label, over the films for which the cue is defined.
+
+    Attributes:
+        score: float (N,), strength of the cue on each film, as far as it can be determined; NaN where undefined.
+        auroc: AUROC of the score.
+        p: p-value of the association between score and label.
+        towards: 1 if associated with the positive class, −1 if with the negative one.
+    """
+
+    score: Floats
+    auroc: Estimate
+    p: float
+    towards: float
+
+    @property
+    def told(self) -> Mask:
+        """Bool (N,): films that have a score."""
+        return np.isfinite(self.score)
+
+
+def associated(audit: Audit, cue: Cue) -> Association:
+    """Compute the association of one cue; prefer `Audit.associations`, which caches it."""
+    of_cue, fitted = SCORES.get(cue.score, (None, False))
+    score = of_cue(audit) if of_cue else cue.carried(audit.films)
+    told = np.isfinite(score)
+    scored = Scored(audit.target[told], score[told], audit.group[told])
+    if len(np.unique(scored.target)) < 2:
+        return Association(score, Estimate(None, None, None), 1.0, 1.0)
+    area = ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
+    towards = 1.0 if fitted or (area.value or 0) >= 0.5 else -1.0
+    return Association(score, area, label_p(scored, audit.seed, one_sided=fitted), towards)
+
+
+# `Cue.score` -> score of each film, and whether it was fitted to the label, so that only a higher one is evidence.
+SCORES: dict[str, tuple[Callable[[Audit], Floats], bool]] = {
+    "marker style": (lambda audit: style_scores(audit.films, audit.target, audit.group, audit.seed), True),
+    "sharpness": (lambda audit: -fineness(audit.images, audit.masks), False),
+    "border strips": (
+        lambda audit: cross_validated(border_strips(audit.images), audit.target, audit.group, audit.seed),
+        True,
+    ),
+}
+
+
+def style_scores(films: pd.DataFrame, target: Ints, group: Ints, seed: int) -> Floats:
+    """Float (N,): cross-validated similarity of a film's marker, by letter and style, to those of the positive class.
+
+    NaN for films without a marker, which is a separate cue; all NaN if a class has fewer than `FEWEST` carriers.
+    """
+    carried, score = films["marker"].astype(bool).to_numpy(), np.full(len(films), np.nan)
+    kinds = pd.get_dummies(films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
+    of_class = np.bincount(target[carried], minlength=2)
+    if of_class.min() >= FEWEST:
+        score[carried] = cross_validated(kinds, target[carried], group[carried], seed, kind="logistic")
+    return score
+
+
+def over_seeds(films: Scored, weights: Floats, logits: list[Floats]) -> dict[str, float]:
+    """Mean AUROC of several CNNs on the same films, its sd over CNNs, and an interval over films.
+
+    Only targets and groups of `films` are used; bootstrap `weights` are float (R, N), `logits` float (N,) per CNN.
+    """
+    each = [replace(films, score=score) for score in logits]
+    values = [float(auroc(one, np.ones((1, len(one.target))))[0]) for one in each]
+    low, high = np.quantile(np.mean([auroc(one, weights) for one in each], axis=0), [0.025, 0.975])
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "sd": spread, "low": float(low), "high": float(high)}

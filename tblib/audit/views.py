@@ -1,0 +1,70 @@
+"""Views: what each region of the ablation keeps of a film, given the lung masks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tblib.arrays import Mask, Pixels
+from tblib.mitigation import MID_GREY
+
+CENTRE = 0.6  # share of a side
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the film on which small CNNs are trained.
+
+    Attributes:
+        sees: what is in view, in words.
+        in_view: (lung masks bool (N, S, S), seed) -> bool (N, S, S), True where the film is in view.
+        outline: show the lung mask, white on black, instead of the film.
+    """
+
+    name: str
+    sees: str
+    in_view: Callable[[Mask, int], Mask]
+    outline: bool = False
+
+    def left_of(self, images: Pixels, masks: Mask, seed: int = 0) -> Pixels:
+        """Films uint8 (N, S, S) with lung masks bool (N, S, S), restricted to the region; the rest is `MID_GREY`."""
+        if self.outline:
+            return np.where(masks, np.uint8(255), np.uint8(0))
+        return np.where(self.in_view(masks, seed), images, np.uint8(MID_GREY))
+
+
+def _beyond(masks: Mask, width: int) -> Mask:
+    """Everything but the centre of each film, which starts `width` pixels from the edges."""
+    seen = np.ones_like(masks)
+    seen[:, width : masks.shape[1] - width, width : masks.shape[1] - width] = False
+    return seen
+
+
+def _border(share: float) -> Region:
+    wide = f"{share:.0%}".replace("%", " %")
+    told = f"the outermost {wide} of each side"
+    return Region(f"border {wide}", told, lambda masks, seed: _beyond(masks, max(1, round(share * masks.shape[1]))))
+
+
+def _another_films(masks: Mask, seed: int) -> Mask:
+    return np.roll(masks[np.random.default_rng(seed).permutation(len(masks))], 1, axis=0)
+
+
+BLIND = Region(  # region behind the headline result: the film without its lungs
+    "outside the lungs", "all but the lungs, whose outline stays visible", lambda masks, seed: ~masks
+)
+WHOLE = Region("whole film", "everything", lambda masks, seed: np.ones_like(masks))
+_ALL = (
+    *map(_border, (0.02, 0.05, 0.10, 0.15)),
+    Region(
+        "outside the centre",
+        f"all but the middle {100 * CENTRE:.0f} % of both sides",
+        lambda masks, seed: _beyond(masks, round((1 - CENTRE) / 2 * masks.shape[1])),
+    ),
+    BLIND,
+    Region("lung shape only", "the outline of the lungs and nothing else", lambda masks, seed: masks & False, True),
+    Region("another film's lungs cut", "what lies within another film's lungs", _another_films),
+    Region("lungs only", "what lies within the film's own lungs", lambda masks, seed: masks),
+    WHOLE,
+)
+REGIONS = {region.name: region for region in _ALL}

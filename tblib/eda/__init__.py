@@ -1,0 +1,1 @@
+"""Exploratory analysis: one file per chapter of the first notebook. Imports no torch."""

@@ -1,0 +1,93 @@
+"""Prevalence of each artefact in each class, and the odds ratios."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tblib.films.cues import ON_FILMS
+from tblib.metrics import Estimate, clustered_wilson, odds_ratio
+from tblib.run import usable
+from tblib.show.plots import BLUE, GREY, VERMILION, entry, panels, whiskers
+
+
+def measure(table: pd.DataFrame, classes: tuple[str, str]) -> pd.DataFrame:
+    """Prevalence of each of `ON_FILMS` in each class, and the odds ratio of positive over negative.
+
+    One row per cue and class: cue, label, films, of, share, low, high (Wilson at 95 %, near-duplicates counted once),
+    odds_ratio, odds_low, odds_high (Woolf; the same in both rows of a cue).
+    """
+    films = usable(table)
+    members = {name: (films["label"] == name).to_numpy() for name in classes}
+    rows = []
+    for cue in ON_FILMS:
+        carried = cue.carried(films) > 0
+        counts = {name: (int(carried[rows_of].sum()), int(rows_of.sum())) for name, rows_of in members.items()}
+        odds = odds_ratio(*counts[classes[1]], *counts[classes[0]])
+        for name, inside in members.items():
+            share = clustered_wilson(carried[inside], films["duplicate_group"].to_numpy()[inside])
+            rows.append((cue.name, name, *counts[name], *share, *odds))
+    columns = ["cue", "label", "films", "of", "share", "low", "high", "odds_ratio", "odds_low", "odds_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def figure(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
+    """Prevalence of each artefact per class with intervals, and the odds ratios."""
+    cues = list(dict.fromkeys(table["cue"]))
+    told = "; ".join(
+        f"{cue}: " + ", ".join(f"{row.label} {row.share:.0%}" for row in table[table["cue"] == cue].itertuples())
+        for cue in cues
+    )
+    figure, (left, right) = panels(f"Prevalence of artefacts. {told}.", 2, (8.6, 3.2), sharey=True, width_ratios=(3, 2))
+    for offset, name, colour in ((-0.12, classes[0], BLUE), (0.12, classes[1], VERMILION)):
+        rows = table[table["label"] == name]
+        whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, entry(name))
+    left.set(xlabel="share of the class's films", xlim=(-0.02, 1.02), yticks=range(len(cues)), yticklabels=cues)
+    left.invert_yaxis()
+    left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    odds = table.drop_duplicates("cue")
+    whiskers(right, odds["odds_ratio"], odds["odds_low"], odds["odds_high"], np.arange(len(cues)), "black", "")
+    right.axvline(1, color=GREY, linestyle=":")
+    right.set(xscale="log", xlabel=f"odds ratio, {classes[1]} over {classes[0]}")
+    return figure
+
+
+def finding(table: pd.DataFrame, classes: tuple[str, str]) -> str:
+    """Which artefacts differ between the classes beyond chance, largest difference first."""
+    odds = table.drop_duplicates("cue").copy()
+    odds["distance"] = odds[["odds_low", "odds_high"]].apply(
+        lambda row: max(row["odds_low"], 1 / row["odds_high"]), axis=1
+    )
+    unequal = odds[odds["distance"] > 1].sort_values("distance", ascending=False)
+    if unequal.empty:
+        return "No artefact is shown to be more common in one class than in the other."
+    named = [
+        f"{row.cue} (odds ratio {_odds(row.odds_ratio)}, {_odds(row.odds_low)} to {_odds(row.odds_high)})"
+        for row in unequal.itertuples()
+    ]
+    return (
+        f"{len(unequal)} of {len(odds)} artefacts are unequal between {classes[0]} and {classes[1]} beyond chance: "
+        + "; ".join(named)
+        + ". That a cue exists says neither that it predicts, nor that a model uses it."
+    )
+
+
+def table(table: pd.DataFrame) -> pd.DataFrame:
+    """The prevalences as text: one row per cue, one column per class, and the odds ratio."""
+    cells = table.assign(
+        share=[f"{r.films} of {r.of}, {Estimate(r.share, r.low, r.high).text(True)}" for r in table.itertuples()],
+        odds=[odds_text(row) for row in table.to_dict("records")],
+    )
+    wide = cells.pivot_table(index="cue", columns="label", values="share", aggfunc="first", sort=False)
+    return wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(index=None, columns=None)
+
+
+def odds_text(row: dict[str, Any]) -> str:
+    """An odds ratio with its interval, from a row of `tblib.eda.prevalence.measure`."""
+    return f"{_odds(row['odds_ratio'])} ({_odds(row['odds_low'])} to {_odds(row['odds_high'])})"
+
+
+def _odds(ratio: float) -> str:
+    """Three significant digits without an exponent: ``0.0378``, ``1,660``."""
+    return f"{float(f'{ratio:.3g}'):,.0f}" if ratio >= 100 else f"{ratio:.3g}"

@@ -1,0 +1,191 @@
+"""Mitigation of shortcut learning during preparation and training.
+
+A mitigation is a name in `ON_FILMS` or `IN_TRAINING`, or several joined by "+". Mitigations on films are applied to
+every film that the model scores later, from any database.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tblib.arrays import Mask, Pixels, TblibError
+from tblib.films import edits
+from tblib.films.artefacts import artefacts
+from tblib.films.boxes import Box, Widths
+from tblib.films.film import Film, resized
+
+ON_FILMS = {
+    "paint_out": "markers, white rectangles and black boxes are painted over with the film beside them",
+    "border_crop": "a tenth of each side is cut off",
+    "lung_crop": "the film is cut to the box around the estimated lungs",
+    "equalise": "grey levels are spread evenly: over the lungs where it is sought, else over the whole film",
+    "smooth": "all films are blurred alike, so that none is sharper than another",
+    "lungs_only": "all outside the estimated lungs is grey",
+}
+IN_TRAINING = {
+    "randomise": "training films of both classes get markers, boxes, borders, tone, blur, noise and JPEG at random",
+    "balance": "films are drawn so that all groups of label and cues weigh the same within a label",
+    "group_dro": "the same, and groups with the larger loss weigh more (Sagawa 2020)",
+}
+BORDER_CROP = 0.1  # of a side
+SMOOTH = 0.02  # sigma of the blur, share of the side
+MARGIN = 0.06  # margin around the lung box, share of its sides
+MID_GREY = 128  # replaces what `lungs_only` removes
+LEAST_FIELD = 0.05  # share of the film: with less lung than this, the whole film is used
+
+
+class FindsLungs(Protocol):
+    """Estimates lung masks, as `tblib.phantoms.lungs.LungNetwork` does."""
+
+    def masks(self, films: Pixels) -> Mask:
+        """Bool (N, H, W), True in the lungs, from films uint8 (N, H, W)."""
+
+
+class MitigationError(TblibError):
+    """A mitigation that does not exist."""
+
+
+def chosen(mitigation: str | None) -> tuple[str, ...]:
+    """Return the names joined in `mitigation`, in the order of `ON_FILMS` and `IN_TRAINING`; empty for None.
+
+    Raises:
+        MitigationError: a name is unknown.
+    """
+    wanted = mitigation.split("+") if mitigation else []
+    known = (*ON_FILMS, *IN_TRAINING)
+    for name in wanted:
+        if name not in known:
+            raise MitigationError(
+                f"There is no mitigation {name!r}; give none, or some of {', '.join(known)} joined by +."
+            )
+    return tuple(name for name in known if name in wanted)
+
+
+def on_films(mitigation: str | None) -> str | None:
+    """Return the part of `mitigation` that is applied when films are prepared."""
+    return "+".join(name for name in chosen(mitigation) if name in ON_FILMS) or None
+
+
+def needs_lungs(mitigation: str | None) -> bool:
+    """Whether the mitigation needs lung masks."""
+    return bool({"lung_crop", "lungs_only"}.intersection(chosen(mitigation)))
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """How films are turned into the model's input.
+
+    Attributes:
+        size: side in pixels.
+        mitigation: applied to films (`ON_FILMS`), or None.
+        lungs: estimates lung masks, if the mitigation needs them.
+    """
+
+    size: int
+    mitigation: str | None = None
+    lungs: FindsLungs | None = None
+
+    def of(self, grey: Pixels) -> Pixels:
+        """Uint8 (size, size) from a grey film, uint8 (H, W)."""
+        names = chosen(self.mitigation)
+        film = painted_out(grey) if "paint_out" in names else grey
+        if "border_crop" in names:
+            film = cropped(film, BORDER_CROP)
+        if needs_lungs(self.mitigation) and self.lungs is None:
+            raise ValueError(f"The mitigation {self.mitigation} needs to know what finds the lungs.")
+        mask = lung_mask(film, self.lungs) if self.lungs and needs_lungs(self.mitigation) else np.ones_like(film, bool)
+        if "lung_crop" in names:
+            film, mask = _cut(film, mask)
+        small, within = resized(film, self.size), resized(255 * mask.astype(np.uint8), self.size) >= 128
+        if "equalise" in names:
+            small = evened(small, within)
+        if "smooth" in names:
+            small = edits.blurred(small, SMOOTH * self.size).pixels
+        return np.where(within, small, np.uint8(MID_GREY)) if "lungs_only" in names else small
+
+
+def painted_out(grey: Pixels) -> Pixels:
+    """The film, uint8 (H, W), with every detected marker, white rectangle and black box painted over."""
+    found = artefacts(Film("L", grey), n_bytes=grey.size)
+    boxes = [marker.box for marker in found.markers]
+    boxes += [block.box for block in (*found.white_rectangles, *found.black_boxes)]
+    for box in boxes:
+        grey = edits.retouched(grey, edits.around(box, grey)).pixels
+    return grey
+
+
+def evened(film: Pixels, lungs: Mask) -> Pixels:
+    """Equalise a film, uint8 (H, W), with the grey level histogram of its lungs, bool (H, W)."""
+    counts = np.bincount(film[lungs] if lungs.mean() >= LEAST_FIELD else film.ravel(), minlength=256) + 0.5
+    rank = (counts.cumsum() - counts / 2) / counts.sum()
+    return np.round(255 * rank).astype(np.uint8)[film]
+
+
+def randomised(films: Pixels, rng: np.random.Generator) -> Pixels:
+    """Films uint8 (B, S, S) with random artefacts, sampled alike for all, so that none of them predicts the class."""
+    return np.stack([_randomised(film, rng) for film in films])
+
+
+def _randomised(film: Pixels, rng: np.random.Generator) -> Pixels:
+    side = len(film)
+    tone = (film / np.float32(255)) ** np.exp(rng.uniform(-0.7, 0.7))
+    if rng.random() < 0.5:  # the effect of a tint and other weights of red, green and blue
+        tone = tone * rng.uniform(0.6, 1.1) + rng.uniform(-0.15, 0.25)
+    grey = (255 * tone.clip(0, 1)).astype(np.uint8)
+    if rng.random() < 0.5:
+        grey = edits.blurred(grey, rng.uniform(0, side / 100)).pixels
+    if rng.random() < 0.4:
+        grey = edits.compressed(grey, int(rng.integers(15, 80))).pixels
+    if rng.random() < 0.4:
+        grey = (grey + rng.normal(0, rng.uniform(2, 12), grey.shape)).clip(0, 255).astype(np.uint8)
+    if rng.random() < 0.4:
+        widths = Widths(*(int(width) for width in (rng.random(4) < 0.5) * rng.integers(1, side // 12, 4)))
+        grey = edits.bordered(grey, widths, (_level(rng) / 255,) * 3, float(rng.uniform(-2, 2))).pixels
+    for _ in range(int(rng.integers(0, 3))):
+        grey = edits.white_rectangle(
+            grey, _anywhere(rng, side, (side // 40, side // 8), (side // 24, side // 3)), _level(rng)
+        ).pixels
+    if rng.random() < 0.5:
+        grey = _marked(grey, rng)
+    return grey
+
+
+def _marked(film: Pixels, rng: np.random.Generator) -> Pixels:
+    size = int(rng.integers(len(film) // 24, len(film) // 9))
+    style, letter = str(rng.choice(list(edits.MARKER_STYLES))), str(rng.choice(list("LRЛП")))
+    marker = edits.Marker(letter, style, size, strength=float(rng.uniform(0.4, 1)))
+    height, width = edits.marker_size(marker)
+    top, left = int(rng.integers(0, len(film) // 3 - height // 2)), int(rng.integers(0, len(film) - width))
+    return edits.marked(film, marker, top, left).pixels
+
+
+def _level(rng: np.random.Generator) -> int:
+    return (0, 255, int(rng.integers(256)))[int(rng.integers(3))]
+
+
+def _anywhere(rng: np.random.Generator, side: int, heights: tuple[int, int], widths: tuple[int, int]) -> Box:
+    height, width = (max(1, int(rng.integers(*lengths))) for lengths in (heights, widths))
+    top, left = int(rng.integers(side - height)), int(rng.integers(side - width))
+    return Box(top, left, top + height, left + width)
+
+
+def cropped(film: Pixels, share: float) -> Pixels:
+    """The film, uint8 (H, W), with `share` of its sides cut off on each side."""
+    rows, columns = (round(share * side) for side in film.shape)
+    return film[rows : film.shape[0] - rows, columns : film.shape[1] - columns]
+
+
+def lung_mask(film: Pixels, lungs: FindsLungs) -> Mask:
+    """Bool (H, W): estimated lungs of a film uint8 (H, W); True everywhere if hardly any lung is found."""
+    field = lungs.masks(film[None])[0]
+    return field if field.mean() >= LEAST_FIELD else np.ones_like(field)
+
+
+def _cut(film: Pixels, field: Mask) -> tuple[Pixels, Mask]:
+    """Crop film and lung mask to the mask's box, with a margin."""
+    box = edits.Edited(film, field).box
+    height, width = round(MARGIN * box.height), round(MARGIN * box.width)
+    rows = slice(max(box.top - height, 0), box.bottom + height)
+    columns = slice(max(box.left - width, 0), box.right + width)
+    return film[rows, columns], field[rows, columns]

@@ -1,0 +1,1 @@
+"""Prediction for single films: predictor, what-if changes, warnings and panel."""

@@ -1,0 +1,352 @@
+"""Prediction: one film in, one answer out, and the effect of changes to the film. Needs no widgets."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from glob import glob
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tblib.arrays import Floats, Pixels, TblibError
+from tblib.audit.saliency import gate, maps
+from tblib.catalogue import catalogued_database
+from tblib.evaluate import Calibration
+from tblib.films.archive import MAX_FILE_BYTES, files_of
+from tblib.films.database import DatabaseError
+from tblib.films.film import Film, FilmError, open_film
+from tblib.predict.warnings import READS, Background, FilmWarning, of_file, open_background, warnings
+from tblib.predict.what_if import EXAMPLES, Changed, Changes, changed, working_copy
+from tblib.run import Run
+from tblib.system.text import printable
+from tblib.trained import TrainedModel, load_model
+
+POINTS = {"0.5": "score 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
+
+
+class PredictionError(TblibError):
+    """A prediction that cannot be made."""
+
+
+class Score(NamedTuple):
+    """Output of the model for one film.
+
+    Attributes:
+        logit: of the CNN.
+        probability: its sigmoid, 0 … 1, in the units of thresholds; called the score in texts for users.
+        calibrated: calibrated probability, or None if the run has no calibration yet.
+    """
+
+    logit: float
+    probability: float
+    calibrated: float | None
+
+    @property
+    def best(self) -> float:
+        """The calibrated probability if available, else the uncalibrated one."""
+        return self.probability if self.calibrated is None else self.calibrated
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Prediction for one film.
+
+    Attributes:
+        film: the decoded picture as given, or a working copy of it (`tblib.predict.what_if.working_copy`).
+        seen: uint8 (size, size), the film as the model sees it.
+        threshold: of the operating point.
+        verdict: name of the class predicted at the threshold.
+    """
+
+    film: Film
+    seen: Pixels
+    score: Score
+    threshold: float
+    verdict: str
+
+
+class WhatIf(NamedTuple):
+    """A film after changes and after their placebos (`tblib.predict.what_if.changed`), with the scores.
+
+    Attributes:
+        films: uint8 (H, W) each.
+        as_is, edited, placebo: scores of the unchanged film, after the changes, and after the placebos.
+    """
+
+    films: Changed
+    as_is: Score
+    edited: Score
+    placebo: Score
+
+
+class Attribution(NamedTuple):
+    """Saliency map, float (size, size) with sum 1, or None if a gate is closed; and a sentence on it."""
+
+    found: Floats | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model with the operating points and calibration of its run. Create it with `open_predictor`.
+
+    Attributes:
+        thresholds: operating point -> threshold of the probability.
+        calibration: of the run, or None.
+        run: run of the model, which provides a film's background, or None for a model file on its own.
+    """
+
+    trained: TrainedModel
+    thresholds: dict[str, float]
+    calibration: Calibration | None
+    run: Run | None = None
+
+    @cached_property
+    def background(self) -> Background | None:
+        """What the run knows about films and cues; loaded on first use."""
+        return open_background(self.run) if self.run else None
+
+    def scores(self, seen: Pixels) -> list[Score]:
+        """Scores of films as the model sees them, uint8 (N, size, size).
+
+        Raises:
+            ModelError: a logit is not finite.
+            PredictionError: a calibrated probability is not finite.
+        """
+        logits = self.trained.logits(seen)
+        known = self.calibration.probability(logits) if self.calibration else None
+        if known is not None and not np.isfinite(known).all():
+            raise PredictionError("The calibration beside the model gives no finite probability; evaluate it again.")
+        return [
+            Score(float(logit), float(1 / (1 + np.exp(-logit))), None if share is None else float(share))
+            for logit, share in zip(logits, [None] * len(logits) if known is None else known, strict=True)
+        ]
+
+    def film(self, content: bytes, name: str) -> Film:
+        """Decode a picture file and scale it as the training films were; `name` is only used in messages.
+
+        Raises:
+            FilmError: the file is not a usable picture.
+        """
+        return open_film(content, name, self.trained.preparation.get("bits", 8))
+
+    def answer(self, content: bytes, name: str, point: str = "0.5") -> Answer:
+        """Predict the film in a picture file with these bytes; `name` is only used in messages.
+
+        Raises:
+            FilmError: the file is not a usable picture.
+            ModelError: the logit is not finite.
+            PredictionError: there is no such operating point, or the calibrated probability is not finite.
+        """
+        film = self.film(content, name)
+        seen = self.trained.input.of(film.grey)
+        return self.at(Answer(film, seen, self.scores(seen[None])[0], 0.5, ""), point)
+
+    def at(self, answer: Answer, point: str) -> Answer:
+        """The same answer at another operating point; raises `PredictionError` if there is no such point."""
+        return replace(answer, threshold=self.threshold(point), verdict=self.verdict(answer.score, point))
+
+    def threshold(self, point: str) -> float:
+        """Threshold of the probability at an operating point; raises `PredictionError` if there is no such point."""
+        if point not in self.thresholds:
+            raise PredictionError(f"There is no operating point {point!r}; choose {', '.join(self.thresholds)}.")
+        return self.thresholds[point]
+
+    def verdict(self, score: Score, point: str) -> str:
+        """Class name of a score at an operating point; raises `PredictionError` if there is no such point."""
+        side = "positive" if score.probability >= self.threshold(point) else "negative"
+        return str(self.trained.preparation[side])
+
+    def warnings(self, answer: Answer) -> list[FilmWarning]:
+        """What to know about the film before trusting the answer."""
+        return warnings(working_copy(answer.film), answer.seen, self.background)
+
+    def what_if(self, film: Film, changes: Changes) -> WhatIf:
+        """Scores of a film, for speed a `tblib.predict.what_if.working_copy`, after changes and after their placebos.
+
+        Raises:
+            EditError: a change does not fit on a film as small as this.
+        """
+        films = changed(film, changes, lambda: self.trained.finder)
+        # Not in a batch, where the last digits depend on the other films: an unchanged film would seem to change.
+        one_by_one = [self.scores(self.trained.input.of(grey)[None])[0] for grey in (film.grey, *films)]
+        return WhatIf(films, *one_by_one)
+
+    def attribution(self, answer: Answer) -> Attribution:
+        """Saliency map of the film as the model sees it (`tblib.audit.saliency`), if both gates are open.
+
+        These are the audit's gate for the model, if the run has one, and the same test on this film alone.
+        """
+        audited = {"open": True}
+        if self.run and self.run.path("shortcuts.json").is_file():
+            audited = self.run.facts("shortcuts.json")["saliency"]["gate"]
+        own = gate(self.trained, answer.seen[None], seed=0)
+        shut = next((one for one in (audited, own) if not one["open"]), None)
+        if shut:
+            where = "this film" if shut is own else "test films"
+            return Attribution(
+                None,
+                f"No map is shown: on {where} maps of this model are too much like those of random weights (rank "
+                f"correlation {shut['correlation']:.2f}, limit {shut['limit']}).",
+            )
+        sentence = (
+            f"Brighter pixels move the score more. The map's rank correlation with that of random weights is "
+            f"{own['correlation']:.2f} (shown below {own['limit']}). It tells where the model looks, not why."
+        )
+        return Attribution(maps(self.trained.cnn, answer.seen[None], self.trained.normalisation, 0)[0], sentence)
+
+
+def open_predictor(model: Path) -> Predictor:
+    """Load a predictor from a model file, with the operating points of the ``metrics.json`` beside it, if there is one.
+
+    Raises:
+        ModelError: the model file cannot be used.
+        DamagedError: ``metrics.json`` or the model has changed since the run wrote it.
+    """
+    trained = load_model(model)
+    run = Run(model.absolute().parent)
+    if not run.path("metrics.json").is_file():
+        return Predictor(trained, {"0.5": 0.5}, None)
+    metrics = run.facts("metrics.json")
+    calibration = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
+    whole = all(run.path(file).is_file() for file in READS)
+    return Predictor(trained, metrics["thresholds"], calibration, run if whole else None)
+
+
+def need_new_file(path: Path) -> None:
+    """Check that a table can be written to a path, before there are results to lose.
+
+    Raises:
+        PredictionError: the file exists, its folder does not exist, or permission is missing.
+    """
+    if path.exists() or path.is_symlink():
+        raise PredictionError(f"{path} is there already; name another file.")
+    try:
+        with TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise PredictionError(
+            f"{path} cannot be written ({error.strerror or error}); name a file in a folder that is there."
+        ) from error
+
+
+def films_named(names: Iterable[str]) -> list[Path]:
+    """Files meant by names: a file itself, the pictures in a folder at any depth, or the matches of a pattern.
+
+    A name that matches nothing is kept, so that its row can say so.
+    """
+    found: list[Path] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            files = files_of(path)
+            inside = [path / str(files.places[file]) for file in files if files.is_picture(file)]
+            found += inside or [path]
+        elif not path.exists() and (fitting := sorted(glob(name, recursive=True))):
+            found += [Path(one) for one in fitting if not Path(one).is_dir()]
+        else:
+            found.append(path)
+    return found
+
+
+def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5", warn: bool = False) -> pd.DataFrame:
+    """One row per file: file, probability, calibrated, verdict, warnings, problem (or why no answer).
+
+    Warnings are only those of the files themselves (`tblib.predict.warnings.of_file`), or all with `warn`.
+    """
+    return pd.DataFrame([_row(predictor, file, point, warn) for file in files])
+
+
+def _row(predictor: Predictor, file: Path, point: str, warn: bool) -> dict[str, object]:
+    try:
+        answer = predictor.answer(read_file(file), file.name, point)
+        return row(printable(str(file)), answer, predictor.warnings(answer) if warn else of_file(answer.film))
+    except FilmError as error:
+        return problem_row(printable(str(file)), str(error))
+
+
+def read_file(file: Path) -> bytes:
+    """The bytes of a file named by a user.
+
+    Raises:
+        FilmError: it cannot be read, is not a file, or exceeds `MAX_FILE_BYTES`.
+    """
+    name = printable(str(file))
+    try:
+        size = file.stat().st_size
+        if file.is_dir():
+            raise FilmError(f"{name} is a folder without a picture; give picture files, or folders of them.")
+        if not file.is_file():
+            raise FilmError(f"{name} is no file; give a picture file.")
+        if size > MAX_FILE_BYTES:
+            raise FilmError(f"{name} has {size:,} bytes, above the limit of {MAX_FILE_BYTES:,}; leave it out.")
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # the path may contain characters that no path can contain
+        raise FilmError(f"{name} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+
+
+def row(name: str, answer: Answer, found: list[FilmWarning]) -> dict[str, object]:
+    """Row of a film in a table of answers."""
+    scores = {"probability": answer.score.probability, "calibrated": answer.score.calibrated}
+    warnings = ", ".join(warning.about for warning in found)
+    return {"file": name, **scores, "verdict": answer.verdict, "warnings": warnings, "problem": ""}
+
+
+def problem_row(name: str, problem: str) -> dict[str, object]:
+    """Row of a file without an answer."""
+    return {"file": name, "probability": None, "calibrated": None, "verdict": "", "warnings": "", "problem": problem}
+
+
+def sample_films(run: Run, each: int = 1) -> pd.DataFrame:
+    """Example test films: of each class the first `each` that the model gets right, and wrong, at 0.5."""
+    test = run.table("predictions.csv").query("part == 'test'")
+    right = ((test["probability"] >= 0.5) == (test["target"] == 1)).map({True: "right", False: "wrong"})
+    return test.assign(model=right).groupby(["label", "model"], sort=True).head(each).reset_index(drop=True)
+
+
+def sample_contents(run: Run, samples: pd.DataFrame) -> dict[str, bytes]:
+    """Name with class and outcome -> bytes, of films chosen by `sample_films`.
+
+    Empty, with a printed explanation, if the run's database is no longer available.
+    """
+    try:
+        database = catalogued_database(run)
+        return {
+            f"{film.label}, called {film.model}: {PurePosixPath(film.file).name}": database.read(film.file)
+            for film in samples.itertuples()
+        }
+    except (DatabaseError, FilmError) as error:
+        print(f"There are no sample films. {error}")
+        return {}
+
+
+def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
+    """Effect of each change of `tblib.predict.what_if.EXAMPLES`, alone, on the first sample film.
+
+    One row per change: change, as_is, changed, placebo (probabilities, calibrated if possible), moved and placebo_moved
+    (changes of the logit). Empty if there is no sample.
+    """
+    rows = []
+    for name, content in list(samples.items())[:1]:
+        film = working_copy(predictor.film(content, name))
+        for change, changes in EXAMPLES.items():
+            found = predictor.what_if(film, changes)
+            shares = (found.as_is.best, found.edited.best, found.placebo.best)
+            moved = (found.edited.logit - found.as_is.logit, found.placebo.logit - found.as_is.logit)
+            rows.append((name, change, *shares, *moved))
+    columns = ["film", "change", "as_is", "changed", "placebo", "moved", "placebo_moved"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def describe(answer: Answer, predictor: Predictor) -> str:
+    """The answer in a sentence."""
+    of = predictor.trained.preparation["positive"]
+    calibrated = answer.score.calibrated
+    share = "" if calibrated is None else f"; calibrated probability of {of} {100 * calibrated:.1f} %"
+    return (
+        f"The model calls it {answer.verdict}: score {answer.score.probability:.3f} against the threshold "
+        f"{answer.threshold:.3f}{share}."
+    )

@@ -1,0 +1,1 @@
+"""Running and reporting: papermill, parameters, the HTML page, and servers. Imports no torch."""

@@ -1,0 +1,82 @@
+"""Numbers as text, sentences and tables for notebooks and the report."""
+
+from typing import Any
+
+import pandas as pd
+from markupsafe import escape
+
+from tblib.metrics import Estimate
+
+LABELS = {  # names of metrics in tables
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "accuracy_at_3500_700": "accuracy at 3,500 : 700",
+    "balanced_accuracy": "balanced accuracy",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "mcc": "MCC",
+}
+
+
+def say(*sentences: str) -> None:
+    """Show sentences as one paragraph of a notebook, verbatim: names are not read as markup or formulas."""
+    from IPython.display import display
+
+    told = " ".join(sentence for sentence in sentences if sentence)
+    html = f'<p class="tex2jax_ignore mathjax_ignore"><strong>Finding.</strong> {escape(told)}</p>'
+    display({"text/plain": f"Finding. {told}", "text/html": html}, raw=True)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as text: ``85.7 %``."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def estimate(value: dict[str, float | None], in_percent: bool = False) -> str:
+    """An estimate with value, low and high as text."""
+    return Estimate(**value).text(in_percent)
+
+
+def estimates_table(rows: dict[str, dict[str, Any]], in_percent: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Row name -> {column -> estimate} as a table of texts; columns `in_percent` are in per cent."""
+    cells = {
+        name: {LABELS.get(column, column): estimate(value, column in in_percent) for column, value in row.items()}
+        for name, row in rows.items()
+    }
+    return pd.DataFrame.from_dict(cells, orient="index")
+
+
+NONE = "–"
+
+
+def mean_sd(row: dict[str, Any]) -> str:
+    """Mean ± sd as text."""
+    return NONE if row["mean"] is None else f"{row['mean']:.3f} ± {row['sd']:.3f}"
+
+
+def by_name(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table with one column as its unnamed index."""
+    return table.set_index(column).rename_axis(None)
+
+
+def interval_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Only the value and limits of a row."""
+    return {name: values[name] for name in ("value", "low", "high")}
+
+
+def signed(value: Estimate) -> str:
+    """An estimate as text, with signs."""
+    if value.value is None or value.low is None or value.high is None:
+        return NONE
+    return f"{value.value:+.2f} ({value.low:+.2f} to {value.high:+.2f})"
+
+
+def listed(names: list[str]) -> str:
+    """Names as an English list."""
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]

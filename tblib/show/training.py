@@ -1,0 +1,98 @@
+"""Figures and sentences of the third notebook."""
+
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from tblib.arrays import Floats, Pixels
+from tblib.dataset import Augmentation, TBDataset, augment, augmentation_parameters, batches
+from tblib.show.plots import BLUE, GREY, VERMILION, draw_film, panels, tiles
+from tblib.show.text import percent
+
+
+def figure(history: pd.DataFrame) -> Figure:
+    """Loss, accuracy, F1 and learning rate by epoch, with the kept epoch marked."""
+    best = history.loc[history["val_loss"].idxmin()]
+    last, kept = history["epoch"].iloc[-1], best["epoch"]
+    alt = f"Training over {last:g} epochs; kept: epoch {kept:g}, validation F1 {best['val_f1']:.3f}."
+    figure, axes = panels(alt, 4, (10.0, 2.6))
+    for ax, name in zip(axes, ("loss", "accuracy", "f1"), strict=False):
+        for part, colour, style in (("train", GREY, "--"), ("val", VERMILION, "-")):
+            label = {"train": "training (augmented)", "val": "validation"}[part]
+            ax.plot(
+                history["epoch"], history[f"{part}_{name}"], style, color=colour, label=label, marker=".", markersize=4
+            )
+        ax.set(title={"f1": "F1"}.get(name, name), xlabel="epoch")
+    axes[0].set_ylim(bottom=0)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[3].step(history["epoch"], history["lr"], where="mid", color="black")
+    axes[3].set(title="learning rate", xlabel="epoch", yscale="log")
+    for ax in axes:
+        ax.axvline(best["epoch"], color=BLUE, linestyle=":")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def finding(outcome: dict[str, Any], history: pd.DataFrame) -> str:
+    """Which epoch was kept, and how training went."""
+    kept = history.loc[history["epoch"] == outcome["best_epoch"]].iloc[0]
+    falls = int((history["lr"].diff() < 0).sum())
+    rate = f"fell {falls} time(s)" if outcome["schedule"] == "plateau" else "rose and fell along a cosine"
+    return (
+        f"Epoch {outcome['best_epoch']:g} of {outcome['epochs']} is kept: validation loss {kept['val_loss']:.4f}, "
+        f"accuracy {percent(kept['val_accuracy'])}, F1 {kept['val_f1']:.3f}. The learning rate {rate}. "
+        f"Positive films weigh {outcome['pos_weight']:.2f}. Trained on {outcome['device']} in {outcome['precision']} "
+        f"with {outcome['threads']} thread(s), {outcome['films_per_second']:.0f} films per second."
+    )
+
+
+def batch(data: TBDataset, augmentation: Augmentation, padding: str, count: int, seed: int) -> tuple[Pixels, Floats]:
+    """One batch of the data set, augmented as in training: films uint8 (count, S, S) and targets (count,)."""
+    generator = torch.Generator().manual_seed(seed)
+    films, targets = next(batches(data, count, generator))
+    moves = augmentation_parameters(len(films), generator).to(films.device)
+    moved = augment(films, augmentation, moves, padding=padding).round().byte().squeeze(1)
+    return moved.cpu().numpy(), targets.cpu().double().numpy()
+
+
+def batch_figure(films: Pixels, targets: Floats, classes: tuple[str, str]) -> Figure:
+    """The films of one augmented batch, each with its class."""
+    names = [classes[int(target)] for target in targets]
+    counts = ", ".join(f"{names.count(name)} {name}" for name in classes)
+    figure, axes = tiles(len(films), 8, f"One augmented batch of {len(films)} films: {counts}.")
+    for ax, film, name in zip(axes, films, names, strict=True):
+        draw_film(ax, film, name)
+    return figure
+
+
+def layers(cnn: nn.Module, size: int) -> pd.DataFrame:
+    """One row per layer with parameters: type, output shape for one film, number of parameters."""
+    rows: list[dict[str, Any]] = []
+
+    def note(layer: nn.Module, _: Any, output: Tensor) -> None:
+        own = sum(parameter.numel() for parameter in layer.parameters())
+        rows.append(
+            {"layer": type(layer).__name__, "output": " × ".join(map(str, output.shape[1:])), "parameters": own}
+        )
+
+    leaves = [layer for layer in cnn.modules() if not list(layer.children()) and list(layer.parameters())]
+    hooks = [layer.register_forward_hook(note) for layer in leaves]
+    with torch.inference_mode():
+        cnn.eval()(torch.zeros(1, 1, size, size))
+    for hook in hooks:
+        hook.remove()
+    return pd.DataFrame(rows)
+
+
+def layers_finding(cnn: nn.Module, size: int) -> str:
+    """Number of parameters of the CNN, and where most of them are."""
+    table = layers(cnn, size)
+    most = table.loc[table["parameters"].idxmax()]
+    total = int(table["parameters"].sum())
+    return (
+        f"The CNN has {total:,} parameters in {len(table)} layers; {percent(most['parameters'] / total, 0)} of them "
+        f"are in one: {most['layer']} with output {most['output']}."
+    )
