@@ -1,5 +1,6 @@
 """Zips and folders as people and their programs make them: what unzip reads is read, what is no film is told."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -134,9 +135,9 @@ def test_entries_that_cannot_be_opened_say_why(tmp_path, place, bits, reason):
 
 def tarred() -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("a.png"))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)  # the test's name holds these bytes
 
 
 @pytest.mark.parametrize(("content", "sentence"), [
