@@ -22,7 +22,8 @@ from tblib.films.markers import FoundMarker, find_markers
 from tblib.films.shapes import BLACK, WHITE, FoundBlock, FoundBorder, parts, shrunk
 
 TINT_VISIBLE = 4.0  # grey levels of mean |R−B|: tints below are invisible on a screen; no Normal film has any
-EQUALISED = 0.8  # evenness of the grey histogram from which a film counts as equalised
+EQUALISED = 0.92  # evenness of the grey histogram from which a film counts as equalised
+TAILS = (2, 98)  # percentiles that are stretched to black and white before evenness is measured
 ASKEW = 0.7  # degrees from which a film counts as tilted: 3 px over half a side
 EDGE_SHARE = 0.02  # the frame usually removed by cropping a film for display
 BLOCK = 8  # px, side of JPEG's blocks
@@ -48,8 +49,9 @@ class Artefacts:
         grey_sd: standard deviation of the grey levels.
         share_black: share of pixels at or below `BLACK`.
         share_white: share of pixels at or above `WHITE`.
-        equalised: 1 − the largest distance between the cumulative grey histogram and the straight line
-            (Kolmogorov's); 1 is a flat histogram, 0 a film of one level, black or white.
+        equalised: evenness of the grey histogram, 1 − the largest distance between the cumulative histogram and the
+            straight line (Kolmogorov's); 1 is a flat histogram, 0 a film of one level. Borders and painted blocks are
+            left out and `TAILS` stretched to black and white, so that neither they nor a tint change it.
         sharpness: 1 − the blur measured by re-blurring (Crete and others, "The blur effect", 2007), 0 … 1.
         blockiness: relative excess of grey level changes between JPEG's 8 px blocks over those elsewhere; 0 no blocks.
         bytes_per_pixel: file size over number of pixels; affected by noise and earlier JPEG compression.
@@ -100,6 +102,7 @@ def artefacts(film: Film, n_bytes: int) -> Artefacts:
     return Artefacts(
         **_colour(film.pixels),
         **_grey_levels(grey),
+        equalised=_flatness(small[inside] if inside.any() else small.ravel()),
         sharpness=_sharpness(small),
         blockiness=_blockiness(grey),
         bytes_per_pixel=n_bytes / grey.size,
@@ -195,10 +198,17 @@ def _grey_levels(grey: Pixels) -> dict[str, Any]:
         "grey_sd": sd,
         "share_black": float(cumulative[BLACK]),
         "share_white": float(1 - cumulative[WHITE - 1]),
-        "equalised": 1 - float(np.abs(cumulative - np.arange(1, 257) / 256).max()),
         "border_mean": border_mean,
         "border_sd": border_sd,
     }
+
+
+def _flatness(levels: Pixels) -> float:
+    """Evenness of the histogram of grey levels uint8 (n,), stretched from `TAILS` to black and white."""
+    low, high = np.percentile(levels, TAILS)
+    stretched = ((levels - low) / max(float(high - low), 1.0)).clip(0, 1)
+    cumulative = np.bincount((255 * stretched).astype(np.uint8), minlength=256).cumsum() / levels.size
+    return 1 - float(np.abs(cumulative - np.arange(1, 257) / 256).max())
 
 
 def _mean_sd(histogram: Ints) -> tuple[float, float]:
