@@ -267,6 +267,26 @@ def label_p(scored: Scored, seed: int, one_sided: bool = False) -> float:
     return _permuted_p(ranks - ranks.mean(), target, seed, one_sided)
 
 
+def label_p_within(scored: Scored, stratum: Ints, seed: int) -> float:
+    """Two-sided p value of the association of score and label among films of the same `stratum` (N,).
+
+    As `label_p`, by permutations of the labels within each stratum; a group belongs to that of its first film.
+    """
+    from scipy.stats import rankdata
+
+    _, first, index = np.unique(scored.group, return_index=True, return_inverse=True)
+    target, strata = scored.target[first] == 1, np.unique(stratum[first], return_inverse=True)[1]
+    ranks = rankdata(np.bincount(index, weights=scored.score) / np.bincount(index))
+    off = ranks - (np.bincount(strata, weights=ranks) / np.bincount(strata))[strata]
+    rng, members = np.random.default_rng(seed), [np.flatnonzero(strata == each) for each in np.unique(strata)]
+
+    def drawn(rows: int) -> Floats:
+        permuted = (rng.permuted(np.tile(target[own], (rows, 1)), axis=1) @ off[own] for own in members)
+        return np.asarray(sum(permuted))
+
+    return _share_as_far(drawn, len(off), float(off[target].sum()), 1e-9 * float(np.abs(off).sum()))
+
+
 def _permuted_p(off: Floats, target: Mask, seed: int, one_sided: bool) -> float:
     """Share of permutations of `target` (N,) whose sum of `off` (N,) over the positives is at least as far from 0."""
     rng = np.random.default_rng(seed)
@@ -292,18 +312,6 @@ def _share_as_far(
         beyond = some >= observed - slack if one_sided else np.abs(some) >= abs(observed) - slack
         as_far += int(beyond.sum())
     return as_far / (DRAWS + 1)
-
-
-def paired_p(moved: Floats, group: Ints, seed: int) -> float:
-    """Two-sided p value of paired differences `moved` (N,) being symmetric: signs are flipped by duplicate group.
-    Unlike a bootstrap it finds no significance in a handful of pairs: with n groups p is at least 2^(1 − n)."""
-    sums, rng = np.bincount(np.unique(group, return_inverse=True)[1], weights=moved), np.random.default_rng(seed)
-
-    def drawn(rows: int) -> Floats:
-        flipped: Floats = (2.0 * rng.integers(0, 2, (rows, len(sums))) - 1) @ sums
-        return flipped
-
-    return _share_as_far(drawn, len(sums), float(sums.sum()), 1e-9 * float(np.abs(sums).sum()))
 
 
 def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tblib.arrays import Floats
+from tblib.audit.views import BLIND
 from tblib.eda import baselines
-from tblib.metrics import Scored, ranking
+from tblib.films.cues import AUDITED, Cue
+from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, ranking
 from tblib.show.plots import GREY, VERMILION, panels, whiskers
 from tblib.show.text import estimate, estimates_table
 
@@ -39,6 +44,66 @@ def measure(audit: Audit) -> dict[str, Any]:
         "cnn": summary(cnn),
         "held_out": {"films": len(audit.logits), "auroc": ranking(audit.held_out, audit.weights)._asdict()},
     }
+
+
+class Alone(NamedTuple):
+    """What one cue reaches alone: its AUROC, cross-validated, and its share of the CNN's AUROC above chance.
+
+    The share is (AUROC of the cue − 0.5) / (AUROC of the CNN − 0.5), both on the same held-out films; None if the CNN
+    is no better than chance.
+    """
+
+    auroc: Estimate
+    share: Estimate | None
+
+
+def alone(audit: Audit) -> dict[str, Alone]:
+    """Name of each cue -> what a baseline reaches that sees this cue and no other."""
+    return {cue.name: _alone(audit, cue) for cue in AUDITED}
+
+
+def _alone(audit: Audit, cue: Cue) -> Alone:
+    score = ALONE[cue.baseline](audit, cue)
+    told, held_out = np.isfinite(score), np.isfinite(score[~audit.train])
+    scored = Scored(audit.target[told], score[told], audit.group[told])
+    if len(np.unique(scored.target)) < 2:
+        return Alone(Estimate(None, None, None), None)
+    area = ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
+    network = audit.held_out
+    network = Scored(network.target[held_out], network.score[held_out], network.group[held_out])
+    return Alone(area, _share(replace(network, score=score[~audit.train][held_out]), network, audit))
+
+
+def _share(cue: Scored, network: Scored, audit: Audit) -> Estimate | None:
+    if len(np.unique(network.target)) < 2:
+        return None
+    weights, ones = bootstrap_weights(network, audit.replicates, audit.seed), np.ones((1, len(network.target)))
+    above = auroc(network, ones)[0] - 0.5
+    if above <= 0:
+        return None
+    value = float((auroc(cue, ones)[0] - 0.5) / above)
+    drawn = (auroc(cue, weights) - 0.5) / np.maximum(auroc(network, weights) - 0.5, 1e-9)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value, float(min(low, value)), float(max(high, value)))
+
+
+def _logistic(audit: Audit, features: pd.DataFrame) -> Floats:
+    return baselines.cross_validated(features, audit.target, audit.group, audit.seed, kind="logistic")
+
+
+def _region(audit: Audit, cue: Cue) -> Floats:
+    """Mean logit of the small CNNs that do not see the lungs; NaN for the films that they were trained on."""
+    score = np.full(len(audit.films), np.nan)
+    score[~audit.train] = np.mean(audit.region_logits[BLIND.name], axis=0)
+    return score
+
+
+ALONE: dict[str, Callable[[Audit, Cue], Floats]] = {  # `Cue.baseline` -> score (N,) of each film, NaN if undefined
+    "facts": lambda audit, cue: _logistic(audit, audit.films[list(cue.facts)].astype(float)),
+    "score": lambda audit, cue: _logistic(audit, pd.DataFrame({"score": audit.associations[cue.name].score})),
+    "fitted score": lambda audit, cue: audit.associations[cue.name].score,
+    "region": _region,
+}
 
 
 def figure(results: dict[str, Any], majority_accuracy: float) -> Figure:

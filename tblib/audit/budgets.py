@@ -20,23 +20,27 @@ class Budget:
     """How much an audit trains, and which mitigations it compares.
 
     Attributes:
+        references: reference networks for all cues, half of them exposed to cues, half not.
+        outside_references: reference networks for all outside the lungs.
+        films: at most so many training films of reference networks and planted cues, and held-out films to edit.
         seeds: trainings per region.
         regions: regions of the ablation, keys of `REGIONS`.
-        planted: strengths p at which cues are planted.
-        replicas: plantings per strength.
+        planted: strengths p at which cues are planted; none, and the stored control study stands for the power.
+        replicas: plantings per cue and strength.
         controls: negative controls of each kind.
-        films: maximum number of films that cues are planted into, and that are edited for the audited CNN.
         trained_on: maximum number of training films for regions and mitigations.
         mitigation_seeds: trainings per mitigation.
         training: training settings that differ from `tblib.audit.fits.SMALL`.
     """
 
+    references: int
+    outside_references: int
+    films: int
     seeds: int
     regions: tuple[str, ...]
     planted: tuple[float, ...]
     replicas: int
     controls: int
-    films: int
     trained_on: int
     mitigations: tuple[str | None, ...]
     mitigation_seeds: int
@@ -48,23 +52,27 @@ SINGLE = (None, *ON_FILMS, *IN_TRAINING)
 JOINT = ("lung_crop+equalise", BEST.removesuffix("+randomise"), BEST)
 BUDGETS = {
     "smoke": Budget(
+        references=4, outside_references=3, films=40,
         seeds=1, regions=("border 5 %", "outside the lungs", "whole film"),
-        planted=(0.8,), replicas=1, controls=1, films=40, trained_on=40,
+        planted=(0.8,), replicas=1, controls=1, trained_on=40,
         mitigations=(None, "equalise"), mitigation_seeds=1, training={"epochs": 1},
     ),
     "quick": Budget(
-        seeds=2, regions=("border 5 %", "outside the lungs", "lung shape only", "lungs only", "whole film"),
-        planted=(0.8,), replicas=3, controls=1, films=320, trained_on=400,
-        mitigations=(None, BEST), mitigation_seeds=3, training={},
+        references=20, outside_references=0, films=320,
+        seeds=1, regions=("outside the lungs", "lungs only", "whole film"),
+        planted=(), replicas=0, controls=0, trained_on=320,
+        mitigations=(None, BEST), mitigation_seeds=1, training={},
     ),
     "standard": Budget(
+        references=20, outside_references=20, films=480,
         seeds=3, regions=tuple(REGIONS),
-        planted=(0.5, 0.8, 1.0), replicas=5, controls=5, films=480, trained_on=4000,
+        planted=(0.65, 0.8), replicas=8, controls=3, trained_on=4000,
         mitigations=SINGLE + JOINT, mitigation_seeds=3, training={},
     ),
     "full": Budget(
+        references=20, outside_references=20, films=600,
         seeds=5, regions=tuple(REGIONS),
-        planted=(0.5, 0.6, 0.8, 0.95, 1.0), replicas=10, controls=10, films=600, trained_on=4000,
+        planted=(0.65, 0.8, 0.95), replicas=10, controls=10, trained_on=4000,
         mitigations=SINGLE + JOINT, mitigation_seeds=5, training=DEEP,
     ),
 }  # fmt: skip

@@ -1,26 +1,33 @@
 """Conclusion: the evidence of all chapters on each cue, its verdict, and ``shortcuts.json``."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tblib.audit import baselines, edit_effects, hospitals, matched, mitigations, power, regions, saliency, verdicts
+from tblib.audit import (
+    baselines,
+    edit_effects,
+    hospitals,
+    matched,
+    mitigations,
+    power,
+    references,
+    regions,
+    saliency,
+    verdicts,
+)
+from tblib.audit.baselines import Alone
 from tblib.audit.edit_effects import CueEffects
+from tblib.audit.edited import edited_films
 from tblib.audit.effects import THRESHOLDS, plain
-from tblib.audit.fits import area
-from tblib.audit.pairs import fineness
 from tblib.audit.saliency import Saliency
 from tblib.audit.study import Audit
-from tblib.audit.views import BLIND
 from tblib.eda import prevalence
-from tblib.eda.baselines import cross_validated
 from tblib.films.cues import AUDITED, Cue
-from tblib.metrics import Estimate, Scored, bootstrap_weights, ranking
 from tblib.system.files import write_json
 
 METHOD = (
     "AUROC: percentile bootstrap, or, of a score of two values, Newcombe's limits; proportions: Wilson; existence: "
-    "Fisher's exact test, or permuted labels; effects: bootstrap, and p by flipped signs; duplicate groups kept whole; "
+    "Fisher's exact test, or permuted labels; use: Student's t among reference networks; duplicate groups kept whole; "
     "p adjusted by Holm"
 )
 
@@ -31,6 +38,7 @@ class Chapters:
 
     baselines: dict[str, Any]
     regions: list[dict[str, Any]]
+    alone: dict[str, Alone]
     edits: dict[str, CueEffects]
     power: dict[str, Any]
     matched: dict[str, Any]
@@ -41,11 +49,14 @@ class Chapters:
 
 def measure(audit: Audit) -> Chapters:
     """Measure all chapters in the order of the argument; each fit is cached, so that a stopped audit resumes."""
+    films = edited_films(audit)
+    networks = references.measure(audit, films)
     return Chapters(
         baselines.measure(audit),
         regions.measure(audit),
-        edit_effects.measure(audit),
-        power.measure(audit),
+        baselines.alone(audit),
+        edit_effects.measure(audit, films, networks),
+        power.measure(audit, films, networks),
         matched.measure(audit),
         saliency.measure(audit),
         hospitals.measure(audit),
@@ -59,7 +70,8 @@ def conclude(audit: Audit, found: Chapters) -> dict[str, Any]:
     judged = verdicts.judge_all(evidence)
     content = found.baselines | {
         "verdicts": [
-            {"cue": cue.name, "verdict": judged[cue.name][0], "reason": judged[cue.name][1]}
+            {"cue": cue.name, "verdict": judged[cue.name].name, "reason": judged[cue.name].reason}
+            | {"together": list(judged[cue.name].together)}
             | {"evidence": _plain(evidence[cue.name]), "note": cue.unusable or cue.note}
             for cue in AUDITED
         ],
@@ -84,77 +96,28 @@ def conclude(audit: Audit, found: Chapters) -> dict[str, Any]:
 
 def _evidence_on(audit: Audit, cue: Cue, found: Chapters) -> verdicts.Evidence:
     goes, effects, pairs = audit.associations[cue.name], found.edits[cue.name], found.matched["by_cue"][cue.name]
-    alone, whole = _baseline(audit, cue, found), _whole(audit, cue, found)
     return verdicts.Evidence(
         exists=goes.auroc,
         exists_p=goes.p,
-        baseline=alone,
+        baseline=found.alone[cue.name].auroc,
         sufficiency=effects.sufficiency,
         necessity=effects.necessity,
-        share=(alone.value - 0.5) / (whole - 0.5) if alone.value is not None and whole > 0.5 else None,
-        fall=effects.fall or _matched_fall(whole, pairs),
-        power=_power(cue, found),
+        share=found.alone[cue.name].share,
+        fall=effects.fall or matched.fall(pairs),
+        power=power.at(found.power, cue.name),
+        given=audit.given_others.get(cue.name, {}),
         unusable=cue.unusable,
     )
-
-
-def _whole(audit: Audit, cue: Cue, found: Chapters) -> float:
-    """The CNN's AUROC on the held-out films for which a cue is defined; 0.5 if these are all of one class."""
-    told = audit.associations[cue.name].told[~audit.train]
-    if told.all():
-        return float(found.baselines["held_out"]["auroc"]["value"])
-    found_area = area(Scored(audit.held_out.target[told], audit.logits[told], audit.held_out.group[told]))
-    return 0.5 if found_area is None else found_area
-
-
-def _baseline(audit: Audit, cue: Cue, found: Chapters) -> Estimate:
-    """AUROC of a baseline that sees only one cue (`Cue.baseline`)."""
-    if cue.baseline in BASELINES:
-        return BASELINES[cue.baseline](audit, cue, found)
-    return Estimate(**found.baselines["baselines"][cue.baseline]["all"]["auroc"])
-
-
-def _of_facts(audit: Audit, cue: Cue, found: Chapters) -> Estimate:
-    facts = audit.films[list(cue.facts)].astype(float)
-    if cue.baseline == "facts and sharpness":
-        facts = facts.assign(fineness=fineness(audit.images, audit.masks))
-    score = cross_validated(facts, audit.target, audit.group, audit.seed, kind="logistic")
-    scored = Scored(audit.target, score, audit.group)
-    return ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
-
-
-def _of_regions(audit: Audit, cue: Cue, found: Chapters) -> Estimate:
-    row = next((row for row in found.regions if row["region"] == BLIND.name), None)
-    return Estimate(row["mean"], row["low"], row["high"]) if row else Estimate(None, None, None)
-
-
-BASELINES: dict[str, Callable[[Audit, Cue, Chapters], Estimate]] = {  # `Cue.baseline` -> how it is measured
-    "facts": _of_facts,
-    "facts and sharpness": _of_facts,
-    "region ablation": _of_regions,
-    "its own score": lambda audit, cue, found: audit.associations[cue.name].auroc,  # fitted to the label, too
-}
-
-
-def _matched_fall(full: float, own: dict[str, Any]) -> Estimate | None:
-    """How much lower the AUROC is among films matched in the cue; None with fewer than ten pairs."""
-    if own["pairs"] < 10:
-        return None
-    return Estimate(full - own["value"], full - own["high"], full - own["low"])
-
-
-def _power(cue: Cue, found: Chapters) -> Estimate | None:
-    row = next((row for row in found.power["curve"] if row["cue"] == cue.name and row["p"] == 0.8), None)
-    return Estimate(**row["used"]) if row else None
 
 
 def _plain(one: verdicts.Evidence) -> dict[str, Any]:
     return {
         "exists": one.exists._asdict() | {"p": one.exists_p},
+        "given": one.given,
         "baseline": one.baseline._asdict(),
         "sufficiency": one.sufficiency and plain(one.sufficiency),
         "necessity": one.necessity and plain(one.necessity),
-        "share": one.share,
+        "share": one.share and one.share._asdict(),
         "fall": one.fall and one.fall._asdict(),
         "power": one.power and one.power._asdict(),
     }

@@ -1,6 +1,5 @@
 """What the CNN uses: cues added to films and removed from them, each compared with its placebo."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -9,17 +8,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tblib.arrays import Floats, Ints, Mask, Pixels
-from tblib.audit import fits
-from tblib.audit.effects import THRESHOLDS, Effect, effect, plain
-from tblib.audit.pairs import Pairs, added, only, removed, restyled, swapped
+from tblib.arrays import Floats, Ints, Pixels
+from tblib.audit.edited import PUT, TAKEN, EditedFilms, lacking
+from tblib.audit.effects import FEWEST_GROUPS, Effect, effect, mean_change, plain
+from tblib.audit.pairs import added, only
+from tblib.audit.references import References
 from tblib.audit.study import Audit
+from tblib.audit.verdicts import draw_shifts
 from tblib.films.cues import AUDITED, EDITED, Cue
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
-from tblib.mitigation import ModelInput
 from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, draw_film, nothing, panels, tiles
 from tblib.show.text import by_name, percent, signed
 
+WAYS = (PUT, TAKEN)
 DOSED = 60  # films, evenly spaced, on which doses are tried; a few more are possible
 TOO_FEW = "under five films"
 
@@ -32,7 +33,7 @@ class CueEffects:
         towards: 1 if that is the positive class, −1 if it is the negative one.
         sufficiency: effect of adding the cue to films without it.
         necessity: effect of removing it from films that carry it.
-        fall: fall of the AUROC once it is removed.
+        fall: how much further the AUROC falls once it is removed than with the placebo.
         by_class: way, label and effect, for each class alone.
         doses: dose, n, mean, low and high, towards the positive class; None if there is only one dose.
     """
@@ -56,59 +57,34 @@ class CueEffects:
         return told if self.doses is None else told | {"doses": list(self.doses)}
 
 
-def measure(audit: Audit, doses: bool = True) -> dict[str, CueEffects]:
-    """Name of each cue -> effects of its edits on held-out films."""
-    rows = audit.sampled(audit.held_out_rows, audit.budget.films)
-    films = _Films(audit, rows, audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True))
+def measure(audit: Audit, films: EditedFilms, references: References, doses: bool = True) -> dict[str, CueEffects]:
+    """Name of each cue -> effects of its edits on the CNN, and on the reference networks."""
+    edited, placebo = films.stacked()
+    after, before = films.split(audit.predict(edited)), films.split(audit.predict(placebo))
     found = {}
     for cue in AUDITED:
-        effects = _effects(films, cue, _put(films, cue), removed(cue, films.greys, films.table, *films.how))
-        found[cue.name] = replace(effects, doses=_doses(films, cue) if doses and cue.put else None)
+        ways = {way: (after[cue.name, way], before[cue.name, way]) for way in WAYS if (cue.name, way) in films.pairs}
+        effects = _effects(audit, films, references, cue, ways)
+        at_one = ways.get(PUT) if len(cue.doses) > 1 else None
+        found[cue.name] = replace(effects, doses=_doses(audit, films, cue, at_one) if doses and at_one else None)
     return found
 
 
-@dataclass(frozen=True)
-class _Films:
-    """Films to edit: their rows, grey pixels and catalogue entries."""
-
-    audit: Audit
-    rows: Ints
-    greys: list[Pixels]
-    table: pd.DataFrame
-
-    @property
-    def how(self) -> tuple[ModelInput, int]:
-        """The input of the model, and the random seed."""
-        return self.audit.model.input, self.audit.seed
-
-    def lacking(self, cue: Cue) -> Mask:
-        """Bool (n,): films to which the cue can be added."""
-        return np.ones(len(self.rows), bool) if cue.everywhere else cue.carried(self.table) <= 0
-
-
-SWAPS: dict[str, Callable[[_Films], Pairs]] = {  # `Cue.swap` -> pairs of films with the cue of either class
-    "marker style": lambda films: restyled(films.greys, films.table, films.audit.database.positive, *films.how),
-    "outside the lungs": lambda films: swapped(
-        films.audit.images[films.rows], films.audit.masks[films.rows], films.audit.target[films.rows], films.audit.seed
-    ),
-}
-
-
-def _put(films: _Films, cue: Cue) -> Pairs | None:
-    if cue.put is None:
-        return SWAPS[cue.swap](films) if cue.swap else None
-    masks = films.audit.edit_masks
-    spared = None if masks is None else masks[films.rows]
-    return only(added(cue, films.greys, *films.how, masks=spared), films.lacking(cue))
-
-
-def _doses(films: _Films, cue: Cue) -> tuple[dict[str, Any], ...] | None:
-    if len(cue.doses) < 2:
-        return None
-    few, masks = slice(None, None, max(1, len(films.rows) // DOSED)), films.audit.edit_masks
-    spared = None if masks is None else masks[films.rows][few]
-    pairs = {dose: added(cue, films.greys[few], *films.how, dose, spared) for dose in cue.doses}
-    return tuple(_dose(films.audit, dose, only(each, films.lacking(cue)[few])) for dose, each in pairs.items())
+def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: tuple[Floats, Floats]) -> tuple[dict[str, Any], ...]:
+    """Mean change of the logit at each dose, on a few films; those of dose 1 are scored already (`at_one`)."""
+    few, rows = np.arange(len(films.rows))[:: max(1, len(films.rows) // DOSED)], []
+    masks = None if audit.edit_masks is None else audit.edit_masks[films.rows][few]
+    can, one = lacking(cue, films.table)[few], films.pairs[cue.name, PUT]
+    for dose in cue.doses:
+        if dose == 1:
+            chosen = np.isin(one.rows, few)
+            moved = (at_one[0] - at_one[1])[chosen]
+        else:
+            greys = [films.greys[place] for place in few]
+            pairs = only(added(cue, greys, audit.model.input, audit.seed, dose, masks), can)
+            moved = audit.predict(pairs.edited) - audit.predict(pairs.placebo)
+        rows.append(_dose(audit, dose, moved, audit.group[films.rows[few[can]]]))
+    return tuple(rows)
 
 
 def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels]]]:
@@ -116,56 +92,55 @@ def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels
     rows = audit.held_out_rows
     names, films = [], []
     for place, cue in enumerate(EDITED):
-        lacking = rows if cue.everywhere else rows[cue.carried(audit.films.iloc[rows]) <= 0]
-        if len(lacking):
-            row = lacking[[place % len(lacking)]]
+        can = rows[lacking(cue, audit.films.iloc[rows])]
+        if len(can):
+            row = can[[place % len(can)]]
             pairs = added(cue, audit.greys(row), audit.model.input, audit.seed)
             names.append(cue.name)
             films.append((audit.images[row[0]], pairs.edited[0], pairs.placebo[0]))
     return names, films
 
 
-def _effects(films: _Films, cue: Cue, put: Pairs | None, taken: Pairs) -> CueEffects:
-    """Sufficiency and necessity of one cue, overall and per class, and the AUROC without it."""
-    audit, rows = films.audit, films.rows
+def _effects(
+    audit: Audit, films: EditedFilms, references: References, cue: Cue, ways: dict[str, tuple[Floats, Floats]]
+) -> CueEffects:
+    """Effects of one cue's edits from the logits after the edit and after the placebo, overall and per class."""
     towards, found, by_class = audit.associations[cue.name].towards, {}, []
-    for way, pairs in (("sufficiency", put), ("necessity", taken)):
-        if pairs is None or not len(pairs.rows):
-            continue
-        after, before = audit.predict(pairs.edited), audit.predict(pairs.placebo)
-        sign = towards * pairs.sign
-        moved, flipped = sign * (after - before), sign * fits.turned(after, before)
-        group = audit.group[rows[pairs.rows]]
-        found[way] = effect(moved, flipped, group, audit.replicates, audit.seed)
-        for label in (0, 1):
-            own = audit.target[rows[pairs.rows]] == label
-            part = effect(moved[own], flipped[own], group[own], audit.replicates, audit.seed)
-            by_class.append({"way": way, "label": label, "effect": part and plain(part)})
-    fall = None
-    if len(taken.rows):
-        given = Scored(audit.target[rows], audit.logits[np.searchsorted(audit.held_out_rows, rows)], audit.group[rows])
-        without = given.score.copy()
-        without[taken.rows] = audit.predict(taken.edited)
-        fall = _fall(audit, given, without)
-    return CueEffects(towards, found.get("sufficiency"), found.get("necessity"), fall, tuple(by_class))
+    for way, (after, before) in ways.items():
+        pairs, others = films.pairs[cue.name, way], references.logits.get((cue.name, way))
+        rows = films.rows[pairs.rows]
+        for label in (None, 0, 1):
+            own = np.ones(len(rows), bool) if label is None else audit.target[rows] == label
+            among = None if others is None or label is not None else others
+            given = after[own], before[own], (towards * pairs.sign)[own], audit.group[rows][own]
+            one = effect(*given, among, audit.replicates, audit.seed)
+            if label is None:
+                found[way] = one
+            else:
+                by_class.append({"way": way, "label": label, "effect": one and plain(one)})
+    fall = _fall(audit, films, cue, *ways[TAKEN]) if TAKEN in ways else None
+    return CueEffects(towards, found.get(PUT), found.get(TAKEN), fall, tuple(by_class))
 
 
-def _fall(audit: Audit, part: Scored, without: Floats) -> Estimate:
-    """Fall of the AUROC when the logits of `part` are replaced by those `without` a cue."""
-    weights, ones = bootstrap_weights(part, audit.replicates, audit.seed), np.ones((1, len(without)))
-    value, drawn = (auroc(part, each) - auroc(replace(part, score=without), each) for each in (ones, weights))
+def _fall(audit: Audit, films: EditedFilms, cue: Cue, without: Floats, placebo: Floats) -> Estimate:
+    """How much further the AUROC falls when the cue is taken off its carriers than with the placebo in its place."""
+    rows, taken = films.rows, films.pairs[cue.name, TAKEN].rows
+    given = Scored(audit.target[rows], audit.logits[np.searchsorted(audit.held_out_rows, rows)], audit.group[rows])
+    lost, kept = given.score.copy(), given.score.copy()
+    lost[taken], kept[taken] = without, placebo
+    weights, ones = bootstrap_weights(given, audit.replicates, audit.seed), np.ones((1, len(rows)))
+    value, drawn = (
+        auroc(replace(given, score=kept), each) - auroc(replace(given, score=lost), each) for each in (ones, weights)
+    )
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Estimate(float(value[0]), float(low), float(high))
 
 
-def _dose(audit: Audit, dose: float, pairs: Pairs) -> dict[str, Any]:
+def _dose(audit: Audit, dose: float, moved: Floats, group: Ints) -> dict[str, Any]:
     """Mean change of the logit over the placebo at one dose, towards the positive class."""
-    if not len(pairs.rows):
-        return {"dose": dose, "n": 0, "mean": None, "low": None, "high": None}
-    moved = audit.predict(pairs.edited) - audit.predict(pairs.placebo)
-    found = effect(moved, np.zeros_like(moved), pairs.rows, audit.replicates, audit.seed)
-    mean = found.mean if found else Estimate(None, None, None)
-    return {"dose": dose, "n": len(moved), **mean._asdict()} | {"mean": mean.value}
+    enough = len(np.unique(group)) >= FEWEST_GROUPS
+    mean = mean_change(moved, group, audit.replicates, audit.seed) if enough else Estimate(None, None, None)
+    return {"dose": dose, "n": len(moved), "mean": mean.value, "low": mean.low, "high": mean.high}
 
 
 def examples_figure(names: list[str], films: list[tuple[Pixels, Pixels, Pixels]]) -> Figure:
@@ -180,30 +155,30 @@ def examples_figure(names: list[str], films: list[tuple[Pixels, Pixels, Pixels]]
 
 
 def figure(edited: dict[str, CueEffects]) -> Figure:
-    """Mean change of the logit and share of prediction flips of each cue, for sufficiency and necessity."""
-    ways = (("sufficiency", "o", VERMILION, "put on films without it"), ("necessity", "s", BLUE, "taken off carriers"))
-    names = [name for name, found in edited.items() if any(getattr(found, way) for way, *_ in ways)]
+    """Mean change of the probability, among reference networks, and share of prediction flips, in both directions."""
+    ways = ((PUT, VERMILION, "o", "put on films without it"), (TAKEN, BLUE, "s", "taken off carriers"))
+    names = [name for name, found in edited.items() if any(getattr(found, way) for way in WAYS)]
     told = "; ".join(
-        f"{name}, {way}: {found.mean.value:+.2f} logits, {found.flips.value:.1%} of calls"
+        f"{name}, {way}: {100 * one.shift:+.1f} points, {one.flips.value:.1%} of predictions"
         for name in names
-        for way, *_ in ways
-        if (found := getattr(edited[name], way))
+        for way in WAYS
+        if (one := getattr(edited[name], way))
     )
     figure, axes = panels(f"Effects of edits over placebos. {told}.", 2, (9.6, 0.38 * len(names) + 1.2), sharey=True)
-    for ax, part, title in zip(
-        axes, ("mean", "flips"), ("logit, edit over placebo", "share of predictions flipped"), strict=True
-    ):
-        for shift, (way, mark, colour, label) in zip((-0.14, 0.14), ways, strict=True):
-            for place, name in enumerate(names):
-                if found := getattr(edited[name], way):
-                    value = getattr(found, part)
-                    ax.hlines(place + shift, value.low, value.high, color=colour, linewidth=1.6)
-                    ax.plot(value.value, place + shift, mark, color=colour, markersize=5)
-            ax.plot([], [], mark, color=colour, label=label)
+    for place, name in enumerate(names):
+        both = [getattr(edited[name], way) for way in WAYS]
+        draw_shifts(axes[0], place, [one and plain(one) for one in both], [VERMILION, BLUE])
+        for down, one, (_, colour, mark, _) in zip((-0.14, 0.14), both, ways, strict=True):
+            if one:
+                axes[1].hlines(place + down, one.flips.low, one.flips.high, color=colour, linewidth=1.6)
+                axes[1].plot(one.flips.value, place + down, mark, color=colour, markersize=5)
+    for _, colour, mark, label in ways:
+        axes[1].plot([], [], mark, color=colour, label=label)
+    axes[1].plot([], [], "|", color=GREY, label="reference networks")
+    for ax, title in zip(axes, ("probability, edit over placebo", "share of predictions flipped"), strict=True):
         ax.axvline(0, color=GREY, linestyle=":")
         ax.set(xlabel=f"{title}, towards the cue's class")
         ax.grid(visible=False, axis="y")
-    axes[1].axvline(THRESHOLDS["flips"], color=GREY, linestyle="--", linewidth=0.8)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
     axes[1].legend(frameon=False, fontsize=8)
@@ -211,35 +186,46 @@ def figure(edited: dict[str, CueEffects]) -> Figure:
 
 
 def finding(edited: dict[str, CueEffects]) -> str:
-    """Which edits change the logit most."""
+    """Which edits change the probability most, and by how much they change that of reference networks."""
     found = [
-        (name, way, one)
+        (name, text, one)
         for name, both in edited.items()
-        for way, one in (("put on", both.sufficiency), ("taken off", both.necessity))
-        if one is not None
+        for way, text in ((PUT, "put on"), (TAKEN, "taken off"))
+        if (one := getattr(both, way)) is not None
     ]
     if not found:
         return "No cue could be edited on these films."
-    strongest = sorted(found, key=lambda item: -(item[2].flips.value or 0))[:3]
+    strongest = sorted(found, key=lambda item: -item[2].shift)[:3]
     told = "; ".join(
-        f"{name} {way} {one.n} films: {one.mean.value:+.2f} logits, {percent(one.flips.value or 0)} of the calls"
-        for name, way, one in strongest
+        f"{name} {text} {one.n} films: {100 * one.shift:+.0f} points ({_among(one)}), "
+        f"{percent(one.flips.value or 0)} of the predictions flipped"
+        for name, text, one in strongest
     )
-    return f"Over their placebos and towards the class that the cue goes with, these turn the most calls: {told}."
+    return (
+        "Over their placebos and towards the class that the cue goes with, these move the CNN's probability most: "
+        f"{told}."
+    )
+
+
+def _among(one: Effect) -> str:
+    if not one.references:
+        return "no reference networks"
+    return f"reference networks {100 * np.mean(one.references):+.0f} ± {100 * np.std(one.references, ddof=1):.0f}"
 
 
 def table(edited: dict[str, CueEffects], classes: tuple[str, str]) -> pd.DataFrame:
     """One row per cue and direction: pairs, logit change, prediction flips, p before correction, change per class."""
     rows: list[dict[str, Any]] = []
     for name, found in edited.items():
-        for way, text in (("sufficiency", "put on"), ("necessity", "taken off")):
+        for way, text in ((PUT, "put on"), (TAKEN, "taken off")):
             one: Effect | None = getattr(found, way)
             if one is None:  # the table of verdicts gives the reason
                 continue
             row: dict[str, Any] = {"cue": name, "edit": text, "towards": classes[int(found.towards > 0)]}
             by = {classes[part["label"]]: part["effect"] for part in found.by_class if part["way"] == way}
             row |= {"pairs": one.n, "logit over placebo": signed(one.mean), "predictions flipped": one.flips.text(True)}
-            row |= {"p, uncorrected": f"{one.p:.3g}"}
+            row |= {"probability, points": f"{100 * one.shift:+.1f}", "reference networks": _among(one)}
+            row |= {"p among them": "not tested" if one.p is None else f"{one.p:.3g}"}
             row |= {f"on {label}": signed(Estimate(**part["mean"])) if part else TOO_FEW for label, part in by.items()}
             rows.append(row)
     return by_name(pd.DataFrame(rows, columns=None if rows else ["cue"]), "cue")

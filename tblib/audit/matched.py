@@ -7,12 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tblib.arrays import Floats, Ints, Mask
+from tblib.audit.fits import area
 from tblib.audit.study import FEWEST, MATCHED_ON, Audit
 from tblib.films.cues import AUDITED
-from tblib.metrics import Estimate, wilson
+from tblib.metrics import Estimate, Scored, wilson
 from tblib.show.plots import BLUE, VERMILION, nothing, panels
 from tblib.show.text import by_name, estimate, interval_of, listed, percent
 
+FEWEST_PAIRS = 10
 SCORES = {"equalised": "evenness of the histogram", "border_mean": "mean grey of the border", "grey_mean": "mean grey"}
 
 
@@ -65,7 +67,8 @@ def measure(audit: Audit) -> dict[str, Any]:
         score = audit.associations[cue.name].score[~audit.train]
         told = np.isfinite(score)
         pairs = matched_pairs(score[told][:, None], audit.held_out.target[told])
-        by_cue[cue.name] = {"pairs": len(pairs), **matched_auroc(audit.logits[told], pairs)._asdict()}
+        whole = _whole(audit.logits[told], audit.held_out.target[told], pairs)
+        by_cue[cue.name] = {"pairs": len(pairs), "whole": whole, **matched_auroc(audit.logits[told], pairs)._asdict()}
     groups = worst_groups(table["cues"], audit.held_out.target, audit.logits > 0)
     return {
         "all": {"pairs": len(jointly), "scores": list(MATCHED_ON), **matched_auroc(audit.logits, jointly)._asdict()},
@@ -73,6 +76,22 @@ def measure(audit: Audit) -> dict[str, Any]:
         "groups": groups[groups["n"] >= FEWEST].to_dict("records"),
         "too_small": groups.loc[groups["n"] < FEWEST, "group"].tolist(),
     }
+
+
+def _whole(logits: Floats, target: Ints, pairs: Ints) -> float | None:
+    """AUROC over all films of the pairs, whether or not they are in the same one."""
+    rows = pairs.ravel()
+    return area(Scored(target[rows], logits[rows], np.arange(len(rows)))) if len(rows) else None
+
+
+def fall(own: dict[str, Any]) -> Estimate | None:
+    """How much lower the AUROC is within pairs matched in a cue than among all films of these pairs.
+
+    From a value of ``by_cue`` in `measure`; None with fewer than `FEWEST_PAIRS`. The interval is that within pairs.
+    """
+    if own["pairs"] < FEWEST_PAIRS or own["whole"] is None:
+        return None
+    return Estimate(own["whole"] - own["value"], own["whole"] - own["high"], own["whole"] - own["low"])
 
 
 def figure(matched: dict[str, Any]) -> Figure:

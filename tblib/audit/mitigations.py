@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from tblib.arrays import Pixels
 from tblib.audit import fits, matched
+from tblib.audit.effects import flipped
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import added
 from tblib.audit.study import FEWEST, MATCHED_ON, Audit, over_seeds
@@ -28,11 +29,11 @@ def measure(audit: Audit) -> list[dict[str, Any]]:
     the placebo, in sd of the logits), flips (the largest share of prediction flips of one of them), matched, external.
     """
     rows = audit.sampled(audit.held_out_rows, EDITED_FILMS)
-    greys, groups, fitted = audit.greys(rows), pd.factorize(audit.films["cues"], sort=True)[0], audit.fitted_rows
+    greys, fitted = audit.greys(rows), audit.fitted_rows
     jobs: dict[str, list[Job]] = {}
     for mitigation in audit.budget.mitigations:
         arrays = _films(audit, mitigation, greys)
-        arrays |= {"target": audit.target[fitted], "groups": groups[fitted], "train": audit.train[fitted]}
+        arrays |= {"target": audit.target[fitted], "groups": audit.groups[fitted], "train": audit.train[fitted]}
         settings = {"mitigation": mitigation, "training": audit.training}
         seeds = range(audit.budget.mitigation_seeds)
         jobs[mitigation or "none"] = [Job(fits.mitigated, arrays, settings | {"seed": seed}) for seed in seeds]
@@ -63,7 +64,7 @@ def _judged(audit: Audit, name: str, found: list[dict[str, Any]]) -> dict[str, A
         groups = matched.worst_groups(table["cues"], audit.held_out.target, scores > 0)
         worst += groups.loc[groups["n"] >= FEWEST, "value"].head(1).tolist()  # the worst group comes first
         moved = [np.subtract(*np.array(pair)) for pair in one["edited"]]
-        turned = [fits.turned(*np.array(pair)) for pair in one["edited"]]
+        turned = [flipped(*np.array(pair)) for pair in one["edited"]]
         effects.append(max(abs(float(move.mean())) for move in moved) / max(float(scores.std()), 1e-6))
         flips.append(max(float(np.abs(turn).mean()) for turn in turned))
     alike = [matched.matched_auroc(scores, pairs).value for scores in logits]

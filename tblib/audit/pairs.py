@@ -1,9 +1,10 @@
 """Pairs of the same films after an edit and after its placebo, as the model gets them."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed
 from PIL import Image
@@ -13,6 +14,9 @@ from tblib.arrays import Floats, Ints, Mask, Pixels
 from tblib.films import edits
 from tblib.films.cues import Cue, placebo_of, put_marker, without_boxes
 from tblib.mitigation import ModelInput
+
+PATCH = 8  # px: side of the squares in which sharpness is measured
+FLAT = 0.3  # grey levels: a square with less to sharpen, as of a border, tells nothing
 
 
 class Pairs(NamedTuple):
@@ -44,13 +48,19 @@ def added(
     def pair(place: int) -> tuple[Pixels, Pixels]:
         rng = np.random.default_rng([seed, place])
         edited = put(films[place], dose, rng)
-        both = [edited.pixels, placebo_of(cue.placebo, films[place], edited, rng).pixels]
-        if cue.spares_lungs and masks is not None:
-            mask = np.asarray(Image.fromarray(masks[place]).resize(films[place].shape[::-1]))
-            both = [np.where(mask, films[place], each) for each in both]
-        return model_input.of(both[0]), model_input.of(both[1])
+        both = edited.pixels, placebo_of(cue.placebo, films[place], edited, rng).pixels
+        mask = masks[place] if cue.spares_lungs and masks is not None else None
+        first, second = (spared(films[place], each, mask) for each in both)
+        return model_input.of(first), model_input.of(second)
 
     return _stacked(pair, np.arange(len(films)), 1.0, model_input.size)
+
+
+def spared(film: Pixels, changed: Pixels, mask: Mask | None) -> Pixels:
+    """The changed film, uint8 (H, W), but within the lungs as it was; `mask`, bool (S, S), is of any size or None."""
+    if mask is None:
+        return changed
+    return np.where(np.asarray(Image.fromarray(mask).resize(film.shape[::-1])), film, changed)
 
 
 def removed(cue: Cue, films: Sequence[Pixels], table: pd.DataFrame, model_input: ModelInput, seed: int) -> Pairs:
@@ -72,20 +82,18 @@ def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, model_
 
     A film's own markers are retouched first. There is no pair if both classes have the same typical marker.
     """
-    typical = {label: typical_marker(table[table["label"] == label]) for label in table["label"].unique()}
-    kinds = (typical.pop(positive, None), next(iter(typical.values()), None))
+    kinds = typical_markers(table, positive)
 
     def pair(place: int) -> tuple[Pixels, Pixels] | None:
         rng = np.random.default_rng([seed, place])
         taken = without_boxes(films[place], table.iloc[place], rng, "markers")
         film = taken[0].pixels if taken else films[place]
         of_positive, of_negative = (
-            put_marker(film, 1.0, np.random.default_rng([seed, place]), *kind).pixels for kind in kinds if kind
+            put_marker(film, 1.0, np.random.default_rng([seed, place]), *kind).pixels for kind in kinds
         )
         return model_input.of(of_positive), model_input.of(of_negative)
 
-    differ = None not in kinds and kinds[0] != kinds[1]
-    return _stacked(pair, np.arange(len(films) if differ else 0), 1.0, model_input.size)
+    return _stacked(pair, np.arange(len(films) if kinds else 0), 1.0, model_input.size)
 
 
 def swapped(images: Pixels, masks: Mask, target: Ints, seed: int) -> Pairs:
@@ -107,14 +115,31 @@ def swapped(images: Pixels, masks: Mask, target: Ints, seed: int) -> Pairs:
 def fineness(images: Pixels, masks: Mask) -> Floats:
     """Float (N,): sharpness of films uint8 (N, S, S) outside the lungs, bool (N, S, S).
 
-    Ratio of the standard deviations of what a blur of one pixel removes and of what the next wider blur removes.
+    Ratio of the standard deviations of what a blur of one pixel removes and of what the next wider blur removes, in
+    `PATCH` px squares; the median of the squares without lung, so that markers, painted blocks and borders, which
+    take few of them, change it little.
     """
+    side = images.shape[1] // PATCH * PATCH
+
+    def squares(film: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A film (S, S) cut into squares (side / PATCH, PATCH, side / PATCH, PATCH)."""
+        return film[:side, :side].reshape(side // PATCH, PATCH, side // PATCH, PATCH)
+
     ratios = np.empty(len(images))
     for i, (film, mask) in enumerate(zip(images, masks, strict=True)):
-        grey = film.astype(np.float32)
+        grey = film.astype(np.float64)
         once, twice = gaussian_filter(grey, 1.0), gaussian_filter(grey, 2.0)
-        ratios[i] = (grey - once)[~mask].std() / max(float((once - twice)[~mask].std()), 1e-3)
+        fine, coarse = (squares(band).std(axis=(1, 3)) for band in (grey - once, once - twice))
+        seen = (coarse > FLAT) & ~squares(mask).any(axis=(1, 3))
+        ratios[i] = np.median(fine[seen] / coarse[seen]) if seen.any() else 0.0
     return ratios
+
+
+def typical_markers(films: pd.DataFrame, positive: str) -> list[tuple[str, str]]:
+    """The typical markers of the positive class and of the other one; none if they are the same or not known."""
+    kinds = [typical_marker(films[(films["label"] == positive) == of_class]) for of_class in (True, False)]
+    known = [kind for kind in kinds if kind is not None]
+    return known if len(set(known)) == len(kinds) else []
 
 
 def typical_marker(films: pd.DataFrame) -> tuple[str, str] | None:

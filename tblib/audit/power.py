@@ -1,6 +1,7 @@
 """Power of the audit: planted cues and negative controls."""
 
-from dataclasses import asdict
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,64 +10,166 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tblib.arrays import Ints
+from tblib.arrays import Floats, Ints, Mask
 from tblib.audit import fits
-from tblib.audit.effects import THRESHOLDS
+from tblib.audit.edited import PUT, EditedFilms, Way
+from tblib.audit.effects import THRESHOLDS, effect, holm, is_used
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import added
+from tblib.audit.references import References
 from tblib.audit.study import Audit
-from tblib.films.cues import EDITED
-from tblib.metrics import wilson
+from tblib.films.cues import AUDITED, EDITED, Cue
+from tblib.metrics import Estimate, Scored, label_p, wilson
 from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, panels
 from tblib.show.text import by_name, estimate, percent
+from tblib.system.code import code_digest
+from tblib.system.files import ROOT
+
+COLUMNS = ("cue", "p", "n", "auroc")  # of the curve
+READ_AT = 0.8  # strength at which verdicts read the power
+STUDY = ROOT / "tblib" / "audit" / "control_study.json"  # written by tests/benchmarks/controls.py
+RULE = (  # the code on which the stored control study rests
+    *("tblib.audit.fits.planted", "tblib.audit.fits.reference", "tblib.audit.fits.SMALL", "tblib.films.cues.CUES"),
+    *("tblib.audit.effects.effect", "tblib.audit.effects.is_used", "tblib.audit.pairs.added"),
+    *("tblib.audit.references._exposed", "tblib.audit.references._unexposed", "tblib.audit.references.put_chances"),
+)
 
 
-def measure(audit: Audit) -> dict[str, Any]:
+def measure(audit: Audit, films: EditedFilms, references: References) -> dict[str, Any]:
     """Plant cues and run negative controls: how often the audit finds cues that are there, and cues that are not.
 
+    True labels, and all other cues are left in place. A cue is planted into the training films of the reference
+    networks; the CNN trained on them is judged as the audited one is: on the same films, by the same rule.
+
     Returns:
-        curve: one row per cue and strength: cue, p, n, used (share with Wilson interval), moved, auroc.
-        controls: one row per kind (shuffled labels; parity of the file number): tests, used, moved, auroc.
-        films, trained_on, training: number of films, of training films, and training settings.
+        curve: one row per cue and strength: cue, p, n, used (share with Wilson interval), auroc (held-out films).
+        controls: one row per kind (shuffled labels; parity of the file number; reference networks judged by the
+        others): control, trainings, tests, used, auroc.
+        trained_on, source: number of training films, and where the curve is from.
     """
-    rows = audit.sampled(np.arange(len(audit.films)), audit.budget.films)
-    greys, train, how = audit.greys(rows), audit.train[rows], audit.training
-    masks = None if audit.edit_masks is None else audit.edit_masks[rows]
-    pairs = {cue.name: added(cue, greys, audit.model.input, audit.seed, masks=masks) for cue in EDITED}
-    shared: dict[str, npt.NDArray[Any]] = {"plain": audit.images[rows], "group": audit.group[rows], "train": train}
-    seeds = range(audit.budget.replicas)
-    wanted = [(name, p, seed) for name in pairs for p in audit.budget.planted for seed in seeds]
-    jobs = [
-        Job(
-            fits.planted,
-            shared | {"label": audit.target[rows], "put": pairs[name].edited, "placebo": pairs[name].placebo},
-            {"p": p, "shuffle": True, "seed": seed, "training": how},
-        )
-        for name, p, seed in wanted
+    among = _among_references(audit, films, references)
+    if not audit.budget.planted:
+        return stored() | {"controls": [among], "trained_on": len(audit.reference_rows)}
+    cues = [cue for cue in EDITED if (cue.name, PUT) in films.pairs]
+    plants = [
+        (cue, p, seed, carriers(audit, cue, p, seed))
+        for cue in cues
+        for p in audit.budget.planted
+        for seed in range(audit.budget.replicas)
     ]
-    shared |= {"edited": np.stack([np.stack([one.edited, one.placebo]) for one in pairs.values()])}
-    shared |= {"cues": np.stack([cue.carried(audit.films.iloc[rows]) for cue in EDITED])}
-    kinds = {
-        "shuffled labels": audit.target[rows],
-        "parity of the file number": _parity(audit.films["file"].iloc[rows]),
-    }
-    controls = [
-        Job(
-            fits.control,
-            shared | {"label": label},
-            {"names": list(pairs), "shuffle": kind == "shuffled labels", "seed": seed, "training": how},
-        )
-        for kind, label in kinds.items()
-        for seed in range(audit.budget.controls)
+    absurd = [(kind, label, seed) for kind, label in _absurd(audit) for seed in range(audit.budget.controls)]
+    jobs = [*_plant_jobs(audit, films, plants), *_control_jobs(audit, films, absurd)]
+    found = audit.jobs(jobs, "planted cues")
+    used = [
+        _finds(audit, films, references, (cue.name, PUT), one, 1.0, _planted_p(audit, cue, on))
+        for (cue, _, _, on), one in zip(plants, found, strict=False)
     ]
-    found = audit.jobs(jobs + controls, "planted cues")
+    areas = [fits.area(audit.held_out_with(np.array(one["logits"]))) for one in found[: len(plants)]]
+    controls = _controls(audit, films, references, absurd, found[len(plants) :])
     return {
-        "curve": _curve(wanted, found[: len(jobs)]),
-        "controls": _controls(list(kinds), list(pairs), found[len(jobs) :]),
-        "films": len(rows),
-        "trained_on": int(train.sum()),
-        "training": asdict(fits.training_of(how)),
+        "curve": curve([(cue.name, p) for cue, p, *_ in plants], used, areas),
+        "controls": [*controls, among],
+        "trained_on": len(audit.reference_rows),
+        "source": "this run",
     }
+
+
+def at(power: dict[str, Any], cue: str) -> Estimate | None:
+    """The power for a cue at `READ_AT`, None if it was not measured; `power` is from `measure`."""
+    row = next((row for row in power["curve"] if row["cue"] == cue and row["p"] == READ_AT), None)
+    return Estimate(**row["used"]) if row else None
+
+
+def stored() -> dict[str, Any]:
+    """The curve of the stored control study on SYNTHETIC films if the code at hand made it; otherwise an empty one."""
+    kept = json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {"digest": "", "curve": []}
+    if kept["digest"] != code_digest(*RULE, packages=False):
+        return {
+            "curve": [],
+            "source": "not measured: this budget plants no cues, and the stored study is of other code",
+        }
+    return {"curve": kept["curve"], "source": kept["source"]}
+
+
+def carriers(audit: Audit, cue: Cue, p: float, seed: int) -> Mask:
+    """Bool (M,): which films of ``reference_rows`` get the cue: of those without it a share p of the positive ones,
+    and 1 − p of the negative ones."""
+    rng = np.random.default_rng([audit.seed, seed, round(100 * p), EDITED.index(cue)])
+    rows = audit.reference_rows
+    lacks = np.ones(len(rows), bool) if cue.everywhere else cue.carried(audit.films.iloc[rows]) <= 0
+    return lacks & (rng.random(len(rows)) < np.where(audit.target[rows] == 1, p, 1 - p))
+
+
+def _planted_p(audit: Audit, cue: Cue, planted: Mask) -> float:
+    """P-value of the association of a cue, planted or own, with the label in the training films of a planting."""
+    rows = audit.reference_rows
+    own = np.zeros(len(rows)) if cue.holds is None else cue.carried(audit.films.iloc[rows])
+    return label_p(Scored(audit.target[rows], np.maximum(own, planted), audit.group[rows]), audit.seed)
+
+
+def _plant_jobs(audit: Audit, films: EditedFilms, plants: list[tuple[Cue, float, int, Mask]]) -> list[Job]:
+    rows = audit.reference_rows
+    greys, masks = audit.greys(rows), None if audit.edit_masks is None else audit.edit_masks[rows]
+    names = {cue.name: cue for cue, *_ in plants}
+    put = {name: added(cue, greys, audit.model.input, audit.seed, masks=masks).edited for name, cue in names.items()}
+    shared: dict[str, npt.NDArray[Any]] = {"plain": audit.images[rows], "target": audit.target[rows]}
+    shared |= {"held_out": audit.images[~audit.train]}
+    arrays = {
+        name: shared | {"put": put[name], "edited": pairs.edited, "placebo": pairs.placebo}
+        for name in names
+        if (pairs := films.pairs[name, PUT])
+    }
+    return [
+        Job(fits.planted, {**arrays[cue.name], "carries": on}, {"training": audit.training, "seed": seed})
+        for cue, _, seed, on in plants
+    ]
+
+
+def _control_jobs(audit: Audit, films: EditedFilms, absurd: list[tuple[str, Ints, int]]) -> list[Job]:
+    rows, (edited, placebo) = audit.reference_rows, films.stacked()
+    images = audit.images[rows]
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "plain": images,
+        "put": images,
+        "carries": np.zeros(len(rows), bool),
+        "edited": edited,
+    }
+    arrays |= {"placebo": placebo, "held_out": audit.images[~audit.train]}
+    return [
+        Job(fits.planted, {**arrays, "target": label[rows]}, {"training": audit.training, "seed": seed})
+        for _, label, seed in absurd
+    ]
+
+
+def _finds(
+    audit: Audit,
+    films: EditedFilms,
+    references: References,
+    way: Way,
+    logits: dict[str, Any],
+    towards: float,
+    exists_p: float,
+) -> bool:
+    """Whether the rule of the verdict calls a cue used by a network with these `logits` after edits and placebos."""
+    pairs, after, before = films.pairs[way], np.array(logits["after"]), np.array(logits["before"])
+    group, others = audit.group[films.rows[pairs.rows]], references.logits.get(way)
+    found = effect(after, before, towards * pairs.sign, group, others, audit.replicates, audit.seed)
+    if found is None or found.p is None:
+        return False
+    return is_used(min(1.0, len(AUDITED) * exists_p), found, min(1.0, _tests(audit, references, way[0]) * found.p))
+
+
+def _tests(audit: Audit, references: References, cue: str) -> int:
+    """Number of tests of use that Holm's correction goes over if `cue` exists besides the cues that do."""
+    alone = holm({name: one.p for name, one in audit.associations.items()})
+    exist = {name for name, p in alone.items() if p <= THRESHOLDS["level"]} | {cue}
+    return sum(name in exist for name, _ in references.logits)
+
+
+def _absurd(audit: Audit) -> list[tuple[str, Ints]]:
+    """Labels (N,) that no film can tell."""
+    shuffled = np.random.default_rng([audit.seed, 7]).permutation(audit.target)
+    return [("shuffled labels", shuffled), ("parity of the file number", _parity(audit.films["file"]))]
 
 
 def _parity(files: pd.Series) -> Ints:
@@ -76,16 +179,56 @@ def _parity(files: pd.Series) -> Ints:
     return number.where(number.notna(), places.astype(str)).astype(object).map(int).to_numpy(np.int64) % 2
 
 
-def _curve(wanted: list[tuple[str, float, int]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for name, p in dict.fromkeys((name, p) for name, p, _ in wanted):
-        own = [result for (n, q, _), result in zip(wanted, found, strict=True) if (n, q) == (name, p)]
-        share, moved = (wilson(sum(result[what] for result in own), len(own)) for what in ("used", "moved"))
-        rows.append(
-            {"cue": name, "p": p, "n": len(own), "used": share._asdict(), "moved": moved._asdict()}
-            | {"auroc": _mean([result["auroc"] for result in own])}
-        )
-    return rows
+def _controls(
+    audit: Audit,
+    films: EditedFilms,
+    references: References,
+    absurd: list[tuple[str, Ints, int]],
+    found: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    answers: dict[str, list[bool]] = {kind: [] for kind, *_ in absurd}
+    areas: dict[str, list[float | None]] = {kind: [] for kind in answers}
+    for (kind, label, _), one in zip(absurd, found, strict=True):
+        held_out = Scored(label[~audit.train], np.array(one["logits"]), audit.group[~audit.train])
+        areas[kind].append(fits.area(held_out))
+        after, before = (films.split(np.array(one[name])) for name in ("after", "before"))
+        for way in references.logits:
+            own = audit.associations[way[0]]
+            scored = Scored(label[own.told], own.score[own.told], audit.group[own.told])
+            towards = 1.0 if (fits.area(scored) or 0.5) >= 0.5 else -1.0
+            logits, p = {"after": after[way], "before": before[way]}, label_p(scored, audit.seed)
+            answers[kind].append(_finds(audit, films, references, way, logits, towards, p))
+    return [_control(kind, answers[kind], areas[kind]) for kind in answers]
+
+
+def _among_references(audit: Audit, films: EditedFilms, references: References) -> dict[str, Any]:
+    """Each reference network judged by the others, as if every cue existed: each cue called used is a false alarm."""
+    answers = []
+    for way, logits in references.logits.items():
+        towards = audit.associations[way[0]].towards
+        for k, (after, before) in enumerate(logits):
+            others = References({way: np.delete(logits, k, axis=0)} | _but(references.logits, way), (), 0)
+            answers.append(_finds(audit, films, others, way, {"after": after, "before": before}, towards, 0.0))
+    return _control("reference networks, judged by the others", answers, list(references.aurocs))
+
+
+def _but(logits: dict[Way, Floats], way: Way) -> dict[Way, Floats]:
+    return {name: each for name, each in logits.items() if name != way}
+
+
+def _control(kind: str, answers: list[bool], areas: list[float | None]) -> dict[str, Any]:
+    used = wilson(sum(answers), len(answers))._asdict()
+    return {"control": kind, "trainings": len(areas), "tests": len(answers), "used": used, "auroc": _mean(areas)}
+
+
+def curve(wanted: Iterable[tuple[str, float]], used: list[bool], areas: list[float | None]) -> list[dict[str, Any]]:
+    """One row per cue and strength, from those of each planted network, whether its cue was found, and its AUROC."""
+    found = pd.DataFrame([*wanted], columns=["cue", "p"]).assign(used=used, auroc=areas)
+    return [
+        {"cue": cue, "p": p, "n": len(own), "used": wilson(int(own["used"].sum()), len(own))._asdict()}
+        | {"auroc": _mean(own["auroc"].tolist())}
+        for (cue, p), own in found.groupby(["cue", "p"], sort=False)
+    ]
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -93,27 +236,15 @@ def _mean(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _controls(kinds: list[str], names: list[str], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
-    for kind, own in zip(kinds, np.array_split(np.array(found, dtype=object), len(kinds)), strict=True):
-        answers = [result[name] for result in own for name in names]
-        used, moved = (wilson(sum(one[what] for one in answers), len(answers)) for what in ("used", "moved"))
-        rows.append(
-            {"control": kind, "trainings": len(own), "tests": len(answers), "used": used._asdict()}
-            | {"moved": moved._asdict(), "auroc": _mean([result["auroc"] for result in own])}
-        )
-    return rows
-
-
 def figure(planted: dict[str, Any]) -> Figure:
     """Share of planted cues that the audit detects as used, by strength, and false alarms of the negative controls."""
-    curve = pd.DataFrame([row | row["used"] for row in planted["curve"]])
+    curve = pd.DataFrame([row | row["used"] for row in planted["curve"]], columns=[*COLUMNS, *Estimate._fields])
     told = "; ".join(f"{r.cue} at p={r.p:g}: {r.value:.0%} of {r.n}" for r in curve.itertuples())
     controls = "; ".join(
         f"{row['control']}: {row['used']['value']:.1%} of {row['tests']} tests" for row in planted["controls"]
     )
     figure, (left, right) = panels(
-        f"Power of the audit. {told}. False alarms. {controls}.", 2, (9.6, 3.4), width_ratios=(1.6, 1)
+        f"Power of the audit. {told or 'Not measured'}. False alarms. {controls}.", 2, (9.6, 3.4), width_ratios=(1.6, 1)
     )
     names = list(dict.fromkeys(curve["cue"]))
     for place, name in enumerate(names):
@@ -122,39 +253,41 @@ def figure(planted: dict[str, Any]) -> Figure:
         away = rows["value"] - rows["low"], rows["high"] - rows["value"]
         left.errorbar(rows["p"] + aside, rows["value"], away, marker=marker, color=colour, label=name, elinewidth=0.7)
     left.axhline(THRESHOLDS["power"], color=GREY, linestyle="--", linewidth=0.8)
-    left.axhline(THRESHOLDS["level"], color=GREY, linestyle=":")
-    left.set(xlabel="p of the planted cue", ylabel="share called used", ylim=(-0.03, 1.05), xlim=(0.47, 1.03))
-    left.legend(frameon=False, fontsize=7, loc="center left")
+    left.set(xlabel="p of the planted cue", ylabel="share called used", ylim=(-0.03, 1.05), xlim=(0.62, 1.03))
+    if names:
+        left.legend(frameon=False, fontsize=7, loc="lower right")
+    else:
+        left.text(0.5, 0.5, "not measured", ha="center", transform=left.transAxes)
     _draw_controls(right, planted["controls"])
     return figure
 
 
 def _draw_controls(ax: Axes, controls: list[dict[str, Any]]) -> None:
     for place, row in enumerate(controls):
-        for shift, what, colour in ((-0.12, "used", VERMILION), (0.12, "moved", GREY)):
-            share = row[what]
-            ax.hlines(place + shift, share["low"], share["high"], color=colour)
-            ax.plot(share["value"], place + shift, "o", color=colour, label=what if place == 0 else "")
+        share = row["used"]
+        ax.hlines(place, share["low"], share["high"], color=VERMILION)
+        ax.plot(share["value"], place, "o", color=VERMILION)
     ax.axvline(THRESHOLDS["level"], color=GREY, linestyle=":")
-    ax.set_yticks(range(len(controls)), [row["control"].replace(" of the", "\nof the") for row in controls])
-    ax.set(xlabel="share of negative controls", xlim=(-0.02, 1), ylim=(len(controls) - 0.5, -0.5))
-    ax.legend(frameon=False, fontsize=8)
+    labels = [row["control"].replace(" of the", "\nof the").replace(", ", ",\n") for row in controls]
+    ax.set_yticks(range(len(controls)), labels)
+    ax.set(xlabel="share called used (false alarms)", xlim=(-0.02, 1), ylim=(len(controls) - 0.5, -0.5))
     ax.grid(visible=False, axis="y")
 
 
 def finding(planted: dict[str, Any]) -> str:
     """How often the audit detects planted cues, and how often it raises a false alarm."""
-    strong = [row for row in planted["curve"] if row["p"] == 0.8]
-    enough = [row["cue"] for row in strong if row["used"]["value"] >= THRESHOLDS["power"]]
-    poor = [f"{row['cue']} ({percent(row['used']['value'], 0)})" for row in strong if row["cue"] not in enough]
     alarms = sum(round(row["used"]["value"] * row["tests"]) for row in planted["controls"])
     tests = sum(row["tests"] for row in planted["controls"])
-    replicas = strong[0]["n"] if strong else 0
+    told = f"Of {tests} tests in negative controls {alarms} ended in a false alarm."
+    strong = [row for row in planted["curve"] if row["p"] == READ_AT]
+    if not strong:
+        return f"Power at p = {READ_AT} is {planted['source']}. {told}"
+    enough = [row["cue"] for row in strong if row["used"]["low"] >= THRESHOLDS["power"]]
+    poor = [f"{row['cue']} ({percent(row['used']['value'], 0)})" for row in strong if row["cue"] not in enough]
     return (
-        f"Planted at p = 0.8 into {planted['trained_on']} training films, {replicas} time(s) each, these are called "
-        f"used in {percent(THRESHOLDS['power'], 0)} or more: {', '.join(enough) or 'none'}"
-        f"{'; not so: ' + ', '.join(poor) if poor else ''}. "
-        f"Of {tests} tests in negative controls {alarms} ended in a false alarm."
+        f"Of cues planted at p = {READ_AT}, {strong[0]['n']} time(s) each ({planted['source']}), these are called used "
+        f"so often that the lower limit is {percent(THRESHOLDS['power'], 0)} or more: {', '.join(enough) or 'none'}"
+        f"{'; not so: ' + ', '.join(poor) if poor else ''}. {told}"
     )
 
 
@@ -170,7 +303,7 @@ def table(planted: dict[str, Any]) -> pd.DataFrame:
 
 
 def controls_table(planted: dict[str, Any]) -> pd.DataFrame:
-    """One row per negative control: trainings, held-out AUROC, tests, called used, changed over the placebo."""
+    """One row per negative control: trainings, held-out AUROC, tests, called used."""
     rows = [
         {
             "negative control": row["control"],
@@ -178,7 +311,6 @@ def controls_table(planted: dict[str, Any]) -> pd.DataFrame:
             "AUROC, mean": "one class only" if row["auroc"] is None else f"{row['auroc']:.3f}",
             "tests": row["tests"],
             "called used": estimate(row["used"], True),
-            "moved, whether or not the cue tells": estimate(row["moved"], True),
         }
         for row in planted["controls"]
     ]

@@ -3,13 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tblib.audit import fits
-from tblib.audit.jobs import Job
 from tblib.audit.study import Audit, over_seeds
 from tblib.audit.views import REGIONS, WHOLE
 from tblib.eda.baselines import RULE
@@ -25,17 +21,12 @@ def measure(audit: Audit) -> list[dict[str, Any]]:
     high (of the mean over seeds, by a bootstrap of films), masked (the audited CNN without retraining: this also
     measures how unusual such a film is to it).
     """
-    rows, budget = audit.fitted_rows, audit.budget
-    shared: dict[str, npt.NDArray[Any]] = {"images": audit.images[rows], "masks": audit.masks[rows]}
-    shared |= {"target": audit.target[rows], "train": audit.train[rows]}
-    settings = [{"name": name, "seed": seed} for name in budget.regions for seed in range(budget.seeds)]
-    jobs = [Job(fits.region, shared, each | {"training": audit.training}) for each in settings]
-    found = iter(audit.jobs(jobs, "region ablation"))
-    how = {"n": len(audit.logits), "trained_on": int(audit.train[rows].sum()), "seeds": budget.seeds}
+    trained_on, seeds = int(audit.train[audit.fitted_rows].sum()), audit.budget.seeds
+    how = {"n": len(audit.logits), "trained_on": trained_on, "seeds": seeds}
     images, masks = audit.images[~audit.train], audit.masks[~audit.train]
     table = []
-    for region in (REGIONS[name] for name in budget.regions):
-        logits = [np.array(next(found)["logits"]) for _ in range(budget.seeds)]
+    for name, logits in audit.region_logits.items():
+        region = REGIONS[name]
         lung = (region.in_view(masks, 0) & masks).sum() / max(masks.sum(), 1)
         masked = ranking(replace(audit.held_out, score=audit.predict(region.left_of(images, masks))), audit.weights)
         areas = over_seeds(audit.held_out, audit.weights, logits)

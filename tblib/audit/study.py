@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
 from tblib.arrays import Floats, Ints, Mask, Pixels
 from tblib.audit import fits
 from tblib.audit.budgets import Budget, budget_of
+from tblib.audit.effects import THRESHOLDS, holm
 from tblib.audit.external import ExternalSet, find, paths, read_external, thumbnails_of, without_known
 from tblib.audit.jobs import Job, run_jobs
 from tblib.audit.pairs import fineness
@@ -21,12 +23,13 @@ from tblib.catalogue import catalogued_database, need_same_films
 from tblib.eda.baselines import border_strips, cross_validated
 from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
-from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, ranking
+from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_p_within, ranking
 from tblib.mitigation import ModelInput, needs_lungs, on_films
 from tblib.phantoms import lungs
 from tblib.run import Run, usable
 from tblib.trained import TrainedModel, load_model
 
+LEVEL = THRESHOLDS["level"]
 FEWEST = 5  # minimum films of a group whose accuracy is reported
 MATCHED_ON = ("equalised", "sharpness", "border_mean", "grey_mean")  # artefact scores of the catalogue
 
@@ -88,6 +91,11 @@ class Audit:
         trained = self.sampled(np.flatnonzero(self.train), self.budget.trained_on)
         return np.sort(np.concatenate([trained, self.held_out_rows]))
 
+    @cached_property
+    def reference_rows(self) -> Ints:
+        """Int (M,): rows of the training films for reference networks and planted cues."""
+        return self.sampled(np.flatnonzero(self.train), self.budget.films)
+
     def sampled(self, rows: Ints, most: int) -> Ints:
         """At most `most` of the rows, in order, stratified by class and part."""
         if len(rows) <= most:
@@ -107,6 +115,11 @@ class Audit:
     def group(self) -> Ints:
         """Int (N,): duplicate groups."""
         return self.films["duplicate_group"].to_numpy(np.int64)
+
+    @cached_property
+    def groups(self) -> Ints:
+        """Int (N,): groups of label and cues, for mitigations in training."""
+        return np.asarray(pd.factorize(self.films["cues"], sort=True)[0])
 
     @cached_property
     def masks(self) -> Mask:
@@ -134,7 +147,11 @@ class Audit:
     @cached_property
     def held_out(self) -> Scored:
         """The held-out films with the CNN's logits."""
-        return Scored(self.target[~self.train], self.logits, self.group[~self.train])
+        return self.held_out_with(self.logits)
+
+    def held_out_with(self, logits: Floats) -> Scored:
+        """The held-out films with the logits (H,) of another model."""
+        return Scored(self.target[~self.train], logits, self.group[~self.train])
 
     @cached_property
     def weights(self) -> Floats:
@@ -154,6 +171,28 @@ class Audit:
     def associations(self) -> dict[str, Association]:
         """Association of each cue with the label."""
         return {cue.name: associated(self, cue) for cue in AUDITED}
+
+    @cached_property
+    def region_logits(self) -> dict[str, list[Floats]]:
+        """Region of the ablation -> logits (H,) of the held-out films, for each small CNN retrained on it."""
+        rows, seeds = self.fitted_rows, range(self.budget.seeds)
+        shared: dict[str, npt.NDArray[Any]] = {"images": self.images[rows], "masks": self.masks[rows]}
+        shared |= {"target": self.target[rows], "train": self.train[rows]}
+        wanted = [
+            {"name": name, "seed": seed, "training": self.training} for name in self.budget.regions for seed in seeds
+        ]
+        found = iter(self.jobs([Job(fits.region, shared, each) for each in wanted], "region ablation"))
+        return {name: [np.array(next(found)["logits"]) for _ in seeds] for name in self.budget.regions}
+
+    @cached_property
+    def given_others(self) -> dict[str, dict[str, float]]:
+        """Cue -> other cue -> p-value of the first one's association with the label among films alike in the other.
+
+        Only cues that exist and that a film has or has not are compared.
+        """
+        alone = holm({cue.name: self.associations[cue.name].p for cue in AUDITED})
+        exist = [cue for cue in AUDITED if alone[cue.name] <= LEVEL and cue.compared]
+        return {cue.name: {o.name: associated_given(self, cue, o) for o in exist if o is not cue} for cue in exist}
 
     def predict(self, images: Pixels) -> Floats:
         """Float (N,): the CNN's logits of images uint8 (N, S, S)."""
@@ -223,6 +262,12 @@ def associated(audit: Audit, cue: Cue) -> Association:
     area = ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
     towards = 1.0 if fitted or (area.value or 0) >= 0.5 else -1.0
     return Association(score, area, label_p(scored, audit.seed, one_sided=fitted), towards)
+
+
+def associated_given(audit: Audit, cue: Cue, other: Cue) -> float:
+    """P-value of a cue's association with the label among carriers of another cue, and among its non-carriers."""
+    scored = Scored(audit.target, audit.associations[cue.name].score, audit.group)
+    return label_p_within(scored, (other.carried(audit.films) > 0).astype(np.int64), audit.seed)
 
 
 # `Cue.score` -> score of each film, and whether it was fitted to the label, so that only a higher one is evidence.

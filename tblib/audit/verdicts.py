@@ -4,10 +4,12 @@ Three claims are distinguished: a cue *exists* (it differs between the classes),
 the model *uses* it. A verdict names the strongest claim that is shown.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tblib.audit.effects import THRESHOLDS, Effect, holm, is_used
@@ -15,17 +17,20 @@ from tblib.audit.views import BLIND
 from tblib.eda.prevalence import odds_text
 from tblib.metrics import Estimate
 from tblib.show.plots import GREEN, GREY, ORANGE, SKY, VERMILION, panels
-from tblib.show.text import by_name, capital, estimate, interval_of, listed, mean_sd, percent, signed
+from tblib.show.text import by_name, capital, estimate, interval_of, listed, mean_sd, percent
 
 AVAILABLE, USED, DECISIVE, NOT_SHOWN, UNDECIDED = "AVAILABLE", "USED", "DECISIVE", "NOT SHOWN", "UNDECIDED"
+STRENGTH = (DECISIVE, USED, AVAILABLE, UNDECIDED, NOT_SHOWN)  # of a group of cues the first of its verdicts counts
 MEANING = {
     AVAILABLE: f"a baseline that sees only this cue has an AUROC whose interval lies above {THRESHOLDS['baseline']}",
-    USED: "the cue is more common in one class beyond chance; putting it on films, or taking it off, moves the model "
-    f"towards, or away from, that class more than a placebo does (paired randomisation test, Holm), and the net share "
-    f"of calls that it turns is {THRESHOLDS['flips']:.0%} or more, with its interval",
-    DECISIVE: f"used, and the cue alone reaches {THRESHOLDS['share']:.0%} of the model's AUROC above chance, or the "
-    f"AUROC falls by {THRESHOLDS['fall']} or more without it",
-    NOT_SHOWN: f"none of these, and the audit finds such a cue in at least {THRESHOLDS['power']:.0%} of planted cases",
+    USED: "the cue is more common in one class beyond chance, also among films that are alike in any one other cue; "
+    "putting it on films, or taking it off, moves the model towards, or away from, that class more than it moves "
+    "reference networks, which cannot have learnt the cue (Student's t among them; Holm over cues and directions); "
+    "and the interval of the net share of predictions that it flips, over a placebo, lies above 0",
+    DECISIVE: f"used, and the cue alone reaches {THRESHOLDS['share']:.0%} of the model's AUROC above chance, with its "
+    f"interval, or without it the AUROC falls by {THRESHOLDS['fall']} or more over a placebo",
+    NOT_SHOWN: "none of these, and the audit finds such a cue, planted at p = 0.8, by this very rule: the lower limit "
+    f"of its power is {THRESHOLDS['power']:.0%} or more",
     UNDECIDED: "none of these, and the audit's power for this cue is lower or not known",
 }
 
@@ -41,8 +46,9 @@ class Evidence:
         sufficiency: effect of adding the cue to films without it.
         necessity: effect of removing it from films that carry it.
         share: S, the part of the model's AUROC above chance that the cue alone reaches.
-        fall: fall of the AUROC once the cue is removed from all films, or matched between the classes.
+        fall: fall of the AUROC over a placebo once the cue is removed, or matched between the classes.
         power: share of planted cues (p = 0.8) that the audit detects as used.
+        given: other cue -> p-value of the association that is left among films alike in it.
         unusable: why no model can use the cue; empty if it can be used.
     """
 
@@ -51,47 +57,120 @@ class Evidence:
     baseline: Estimate
     sufficiency: Effect | None = None
     necessity: Effect | None = None
-    share: float | None = None
+    share: Estimate | None = None
     fall: Estimate | None = None
     power: Estimate | None = None
+    given: dict[str, float] = field(default_factory=dict)
     unusable: str = ""
 
 
-def judge(one: Evidence, exists_p: float, put_p: float | None, taken_p: float | None) -> tuple[str, str]:
-    """Verdict and reason from the evidence and its adjusted p-values."""
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict on one cue.
+
+    Attributes:
+        name: one of `MEANING`.
+        reason: a sentence.
+        together: other cues that cannot be told apart from it on these films; the verdict is on all of them.
+    """
+
+    name: str
+    reason: str
+    together: tuple[str, ...] = ()
+
+
+def judge_all(evidence: dict[str, Evidence]) -> dict[str, Verdict]:
+    """Judge every cue, with Holm's correction over all existing cues and both directions."""
+    exists = holm({name: one.exists_p for name, one in evidence.items()})
+    explained = {name: _explained(name, evidence) for name in evidence}
+    adjusted = holm(
+        {
+            (name, way): found.p
+            for name, one in evidence.items()
+            for way, found in (("put", one.sufficiency), ("taken", one.necessity))
+            if exists[name] <= THRESHOLDS["level"] and not explained[name] and found is not None and found.p is not None
+        }
+    )
+    judged = {
+        name: judge(one, exists[name], adjusted.get((name, "put")), adjusted.get((name, "taken")), explained[name])
+        for name, one in evidence.items()
+    }
+    groups = {name: _together(name, evidence) for name in evidence}
+    return {name: _of_group(name, groups[name], judged) for name in evidence}
+
+
+def _explained(name: str, evidence: dict[str, Evidence]) -> str:
+    """The cue that explains all of this one's association with the label, and not the reverse; empty if none does."""
+    level = THRESHOLDS["level"]
+    for other, p in evidence[name].given.items():
+        if p > level and evidence[other].given.get(name, 0.0) <= level:
+            return other
+    return ""
+
+
+def _together(name: str, evidence: dict[str, Evidence]) -> tuple[str, ...]:
+    """Cues that explain each other's association with the label."""
+    level = THRESHOLDS["level"]
+    given = evidence[name].given
+    return tuple(o for o, p in given.items() if p > level and evidence[o].given.get(name, 0.0) > level)
+
+
+def _of_group(name: str, together: tuple[str, ...], judged: dict[str, Verdict]) -> Verdict:
+    if not together:
+        return judged[name]
+    strongest = min((name, *together), key=lambda each: STRENGTH.index(judged[each].name))
+    return Verdict(
+        judged[strongest].name,
+        f"on these films it cannot be told apart from {listed(list(together))}, so this is the verdict on them "
+        f"together; {strongest}: {judged[strongest].reason}",
+        together,
+    )
+
+
+def judge(one: Evidence, exists_p: float, put_p: float | None, taken_p: float | None, explained: str = "") -> Verdict:
+    """Verdict from the evidence, its adjusted p-values, and the cue that explains this one's association, if any."""
     ways = [
         name
         for name, found, p in (("put on films", one.sufficiency, put_p), ("taken off films", one.necessity, taken_p))
         if is_used(exists_p, found, p)
     ]
-    if ways and not one.unusable:
-        moved = f"{' and '.join(ways)}, it moves the model as its class would, over placebo"
-        if one.share is not None and one.share >= THRESHOLDS["share"]:
-            return DECISIVE, f"{moved}; alone it reaches {one.share:.0%} of the model's AUROC above chance"
-        if one.fall is not None and (one.fall.value or 0) >= THRESHOLDS["fall"] and (one.fall.low or 0) > 0:
-            return DECISIVE, f"{moved}; without it the AUROC falls by {one.fall.value:.3f}"
-        return USED, moved
+    if ways and not one.unusable and not explained:
+        return _used(one, f"{' and '.join(ways)}, it moves the model as its class would, more than reference networks")
     if (one.baseline.low or 0) > THRESHOLDS["baseline"]:
-        why = one.unusable or _not_used(one, exists_p)
-        return AVAILABLE, f"a baseline finds it; {why}"
+        return Verdict(AVAILABLE, f"a baseline finds it; {one.unusable or _not_used(one, exists_p, explained)}")
     if one.unusable:
-        return NOT_SHOWN, one.unusable
-    if one.power is None or one.power.value is None:
-        return UNDECIDED, "the audit's power for this cue was not measured, so nothing found means nothing known"
-    if one.power.value < THRESHOLDS["power"]:
-        return UNDECIDED, f"the audit finds this cue in only {one.power.value:.0%} of planted cases"
-    return NOT_SHOWN, f"nothing found, and the audit finds such a cue in {one.power.value:.0%} of planted cases"
+        return Verdict(NOT_SHOWN, one.unusable)
+    if one.power is None or one.power.value is None or one.power.low is None:
+        return Verdict(UNDECIDED, "the audit's power for this cue is not known, so that nothing found means nothing")
+    power = f"{one.power.text(percent=True)} of planted cases"
+    if one.power.low < THRESHOLDS["power"]:
+        return Verdict(UNDECIDED, f"the audit finds such a cue in only {power}")
+    return Verdict(NOT_SHOWN, f"nothing found, and the audit finds such a cue in {power}")
 
 
-def _not_used(one: Evidence, exists_p: float) -> str:
+def _used(one: Evidence, moved: str) -> Verdict:
+    if one.share is not None and (one.share.low or 0) >= THRESHOLDS["share"]:
+        return Verdict(DECISIVE, f"{moved}; alone it reaches {one.share.value:.0%} of the model's AUROC above chance")
+    if one.fall is not None and (one.fall.value or 0) >= THRESHOLDS["fall"] and (one.fall.low or 0) > 0:
+        return Verdict(DECISIVE, f"{moved}; without it the AUROC falls by {one.fall.value:.3f} over a placebo")
+    return Verdict(USED, moved)
+
+
+def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
     found = [effect for effect in (one.sufficiency, one.necessity) if effect is not None]
+    if explained:
+        return f"among films alike in {explained} it does not differ between the classes, so its use is not tested"
     if not found:
         return "no edit shows whether the model uses it"
     if exists_p > THRESHOLDS["level"]:
         return "its score is not shown to differ between the classes, so no movement can be called use"
-    most = max(found, key=lambda effect: effect.flips.value or 0.0)
-    turned = f"edits turn {most.flips.text(percent=True)} of the calls at most, over placebo"
-    return f"{turned}, or do not move the model towards its class"
+    if all(effect.p is None for effect in found):
+        return "this budget trains no reference networks for it, so use is not tested"
+    most = max(found, key=lambda effect: effect.shift)
+    return (
+        f"edits move the probability by {100 * most.shift:+.0f} points, reference networks by "
+        f"{100 * sum(most.references) / max(len(most.references), 1):+.0f} on average: not shown to be more"
+    )
 
 
 COLOURS = {DECISIVE: VERMILION, USED: ORANGE, AVAILABLE: SKY, NOT_SHOWN: GREEN, UNDECIDED: GREY}
@@ -102,15 +181,14 @@ def figure(results: dict[str, Any]) -> Figure:
     rows = results["verdicts"]
     told = "; ".join(f"{row['cue']}: {row['verdict']}" for row in rows)
     figure, axes = panels(f"Verdicts. {told}.", 3, (9.8, 0.36 * len(rows) + 1.3), sharey=True)
-    titles = ("exists: AUROC of its own score", "predicts: AUROC of its baseline", "used: logit over placebo")
+    titles = ("exists: AUROC of its own score", "predicts: AUROC of its baseline", "used: probability over placebo")
     for place, row in enumerate(rows):
         colour, evidence = COLOURS[row["verdict"]], row["evidence"]
-        used = [evidence[way]["mean"] for way in ("sufficiency", "necessity") if evidence[way]]
-        for ax, values in zip(axes, ([evidence["exists"]], [evidence["baseline"]], used), strict=True):
-            for shift, value in zip((0.0, 0.22), values, strict=False):
-                if value["value"] is not None:
-                    ax.hlines(place + shift, value["low"], value["high"], color=colour, linewidth=2)
-                    ax.plot(value["value"], place + shift, "o" if shift == 0 else "s", color=colour, markersize=5)
+        for ax, value in zip(axes, (evidence["exists"], evidence["baseline"]), strict=False):
+            if value["value"] is not None:
+                ax.hlines(place, value["low"], value["high"], color=colour, linewidth=2)
+                ax.plot(value["value"], place, "o", color=colour, markersize=5)
+        draw_shifts(axes[2], place, [evidence["sufficiency"], evidence["necessity"]], [colour, colour])
         axes[2].text(
             1.02, place, row["verdict"], transform=axes[2].get_yaxis_transform(), va="center", fontsize=8, color=colour
         )
@@ -122,6 +200,15 @@ def figure(results: dict[str, Any]) -> Figure:
     axes[0].set_yticks(range(len(rows)), [row["cue"] for row in rows])
     axes[0].invert_yaxis()
     return figure
+
+
+def draw_shifts(ax: Axes, place: float, effects: list[dict[str, Any] | None], colours: list[str]) -> None:
+    """Changes of the probability at height `place`: reference networks in grey, the model in front of them."""
+    for down, mark, found, colour in zip((-0.14, 0.14), "os", effects, colours, strict=True):
+        if found:
+            others = found["references"]
+            ax.plot(others, [place + down] * len(others), "|", color=GREY, markersize=6, markeredgewidth=0.8)
+            ax.plot(found["shift"], place + down, mark, color=colour, markersize=5)
 
 
 def finding(results: dict[str, Any]) -> list[str]:
@@ -177,8 +264,8 @@ def table(results: dict[str, Any]) -> pd.DataFrame:
             "odds ratio": odds_text(odds) if odds else "a score has none",
             "exists: AUROC of its score": estimate(interval_of(found["exists"])),
             "predicts: AUROC of its baseline": estimate(found["baseline"]),
-            "used: put on films, logits over placebo": _used(found["sufficiency"]),
-            "used: taken off films": _used(found["necessity"]),
+            "used: put on films, probability over placebo": _shifted(found["sufficiency"]),
+            "used: taken off films": _shifted(found["necessity"]),
             "AUROC falls without it": estimate(found["fall"]) if found["fall"] else "under ten pairs",
             "power at p = 0.8": estimate(found["power"], True) if found["power"] else "not measured",
         }
@@ -186,11 +273,14 @@ def table(results: dict[str, Any]) -> pd.DataFrame:
     return by_name(pd.DataFrame(rows), "cue")
 
 
-def _used(found: dict[str, Any] | None) -> str:
+def _shifted(found: dict[str, Any] | None) -> str:
     if found is None:
         return "no such edit"
-    flips = Estimate(**found["flips"]).text(percent=True)
-    return f"{signed(Estimate(**found['mean']))}; turns {flips} of {found['n']} calls"
+    others, flips = found["references"], Estimate(**found["flips"]).text(percent=True)
+    among = (
+        f"{len(others)} references {np.mean(others):+.3f} ± {np.std(others, ddof=1):.3f}" if others else "no reference"
+    )
+    return f"{found['shift']:+.3f}, {among}; flips {flips} of {found['n']} predictions"
 
 
 def reasons_table(results: dict[str, Any]) -> pd.DataFrame:
@@ -213,19 +303,3 @@ def key_figures(results: dict[str, Any]) -> dict[str, str]:
     for one in results["external"]["sets"]:
         rows[f"CNN AUROC on {one['set']} (other hospital)"] = estimate(one["auroc"])
     return rows
-
-
-def judge_all(evidence: dict[str, Evidence]) -> dict[str, tuple[str, str]]:
-    """Cue -> (verdict, reason in a sentence), with Holm's correction over all cues and both directions."""
-    ps = {
-        (name, way): found.p
-        for name, one in evidence.items()
-        for way, found in (("put", one.sufficiency), ("taken", one.necessity))
-        if found is not None
-    }
-    adjusted = holm(ps)
-    exists = holm({name: one.exists_p for name, one in evidence.items()})
-    return {
-        name: judge(one, exists[name], adjusted.get((name, "put")), adjusted.get((name, "taken")))
-        for name, one in evidence.items()
-    }

@@ -16,7 +16,7 @@ import pandas as pd
 from tblib.arrays import Floats, Pixels
 from tblib.films import edits
 from tblib.films.artefacts import ASKEW, EQUALISED, TINT_VISIBLE
-from tblib.films.boxes import Box, Widths, boxes_from_text
+from tblib.films.boxes import Box, Widths, boxes_from_text, widths_from_text
 from tblib.films.edits import Edited
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
@@ -25,6 +25,7 @@ GAMMAS = np.exp(np.linspace(-1.2, 1.2, 49))  # tone curves among which placebos 
 
 Edit = Callable[[Pixels, float, np.random.Generator], Edited]
 Removal = Callable[[Pixels, pd.Series, np.random.Generator], tuple[Edited, Edited] | None]
+Cover = Callable[[Pixels, pd.Series], Pixels]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Cue:
         shape: the detector finds a shape and its position on the film.
         audited: whether an audit tests if a model uses it.
         score: how an audit measures how much of it a film has: ``catalogue``, or a key of `tblib.audit.study.SCORES`.
-        baseline: predicts the label from this cue alone: ``facts`` (logistic regression on `facts`), or a key of
-            `tblib.audit.conclusion.BASELINES`, or a baseline of `tblib.eda.baselines`.
+        baseline: predicts the label from this cue alone, a key of `tblib.audit.baselines.ALONE`: ``facts``, logistic
+            regression on `facts`; or ``score``, on its score; ``fitted score``, if that predicts the label already; or
+            ``region``, small CNNs.
         facts: columns of the catalogue for that baseline.
         put: adds it to a film (film, dose, generator); None if `swap` does, or if nothing can.
         everywhere: it can be added to every film, not only to those without it.
@@ -50,6 +52,8 @@ class Cue:
         doses: of `put`; dose 1 is used for conclusions.
         spares_lungs: the edit and its placebo leave the lungs unchanged, as disease itself causes similar changes.
         remove: removes it from a film (film, row of the catalogue, generator), and returns a placebo, too.
+        cover: hides it (film, row of the catalogue) where `remove` cannot: no model is judged by what it paints, but
+            reference networks can be trained on it.
         swap: a key of `tblib.audit.edit_effects.SWAPS`, if the cue is exchanged between films instead of added.
         judges: mitigations are evaluated by how much of its effect remains.
         unusable: why no model can use it, or empty.
@@ -72,10 +76,16 @@ class Cue:
     doses: tuple[float, ...] = (1.0,)
     spares_lungs: bool = False
     remove: Removal | None = None
+    cover: Cover | None = None
     swap: str = ""
     judges: bool = False
     unusable: str = ""
     note: str = ""
+
+    @property
+    def compared(self) -> bool:
+        """Whether a film has it or not, found by a detector of its own, so that cues can be told apart by it."""
+        return self.aim is not None and self.audited
 
     def carried(self, films: pd.DataFrame) -> Floats:
         """Float (N,): how much of the cue each film of a catalogue has; 1 or 0 if it is present or absent."""
@@ -178,6 +188,21 @@ def _untinted(film: Pixels, row: pd.Series, rng: np.random.Generator) -> tuple[E
     return edited, other_tone(film, edited, bool(rng.integers(2)))
 
 
+def without(cue: Cue, film: Pixels, row: pd.Series, rng: np.random.Generator) -> Pixels:
+    """The film of a catalogue's row with the cue removed or covered; unchanged if it can be neither."""
+    if cue.cover:
+        return cue.cover(film, row)
+    taken = cue.remove(film, row, rng) if cue.remove else None
+    return taken[0].pixels if taken else film
+
+
+def _continued(film: Pixels, row: pd.Series) -> Pixels:
+    """The film continued beyond its edges, over the border."""
+    widths = [width + edits.SPARE if width else 0 for width in widths_from_text(row["border"])]
+    own = edits.bordered(film, Widths(*widths), edits.BEIGE, row["border_tilt"]).own
+    return edits.replaced(film, own).pixels
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 STRENGTHS = (0.5, 1.0, 2.0)
@@ -185,13 +210,13 @@ CUES = (
     Cue("one-channel file", "one_channel", aim=1.0, facts=("one_channel", "equal_channels"),
         unusable="the model gets one grey channel of every film: a file of three equal channels is the same input, so "
         "the bit itself cannot be used; what comes with it can, and stands in the other rows"),
-    Cue("tint", "tint_strength", lambda strength: strength > TINT_VISIBLE, aim=1.0, baseline="tint",
+    Cue("tint", "tint_strength", lambda strength: strength > TINT_VISIBLE, aim=1.0,
         facts=("tint_strength", "tint_balance", "tint_spread", "chroma"),
         put=_tint, placebo="tone", doses=STRENGTHS[:2], remove=_untinted,
         note="the model sees no colour; the edit is what a tint does to grey levels"),
     Cue("L/R marker", "marker", aim=0.85, group="marker", shape=True, facts=("marker", "marker_score"),
         put=put_marker, doses=STRENGTHS, remove=partial(without_boxes, column="markers"), judges=True),
-    Cue("marker style", "marker", score="marker style", baseline="its own score", swap="marker style",
+    Cue("marker style", "marker", score="marker style", baseline="fitted score", swap="marker style",
         note="measured among the films that carry a marker; whether they do is a cue of its own"),
     Cue("white rectangle", "white_rectangle", aim=0.95, group="rectangle", shape=True,
         facts=("white_rectangle", "white_rectangle_score"),
@@ -199,20 +224,19 @@ CUES = (
     Cue("black box", "black_box", aim=0.95, shape=True, facts=("black_box", "black_box_score"),
         put=_box, doses=STRENGTHS, remove=partial(without_boxes, column="black_boxes"),
         note="half of the black boxes are not found (first notebook)"),
-    Cue("film border", "bordered", aim=0.90, group="border", shape=True, baseline="border strips (5 %)",
-        put=_border, doses=STRENGTHS, judges=True,
+    Cue("film border", "bordered", aim=0.90, group="border", shape=True, facts=("bordered", "bordered_score"),
+        put=_border, doses=STRENGTHS, cover=_continued, judges=True,
         note="a border is not taken away: what lies below it is not known"),
     Cue("film askew", "border_tilt", lambda tilt: tilt.abs() >= ASKEW, aim=0.90, audited=False),
     Cue("grey histogram", "equalised", lambda evenness: evenness >= EQUALISED, aim=0.90,
-        baseline="grey histogram (32 bins)", put=lambda film, dose, _: edits.equalised(film, dose),
+        facts=("equalised",), put=lambda film, dose, _: edits.equalised(film, dose),
         placebo="tone", doses=STRENGTHS[:2], judges=True,
         note="the edit equalises; equalisation cannot be undone"),
-    Cue("sharpness, compression", "blockiness", None, score="sharpness", baseline="facts and sharpness",
-        facts=("blockiness",),
+    Cue("sharpness, compression", "blockiness", None, score="sharpness", baseline="score",
         put=_softened, everywhere=True, placebo="mirrored", doses=STRENGTHS, spares_lungs=True,
         note="judged outside the lungs, in which disease changes sharpness, too; blur and compression cannot be "
         "undone"),
-    Cue("outside the lungs", "bordered", score="border strips", baseline="region ablation", swap="outside the lungs",
+    Cue("outside the lungs", "bordered", score="border strips", baseline="region", swap="outside the lungs",
         note="its edit swaps all outside the lungs with a film of the other class"),
 )  # fmt: skip
 ON_FILMS = tuple(cue for cue in CUES if cue.aim is not None)  # with a detector

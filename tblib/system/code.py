@@ -45,15 +45,16 @@ def versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in NUMERIC}
 
 
-def code_digest(*names: str) -> str:
-    """SHA-256 of all code reachable from functions such as ``tblib.train.fit``, and of the packages' versions."""
-    return digest_of(place(name) for name in names)
+def code_digest(*names: str, packages: bool = True) -> str:
+    """SHA-256 of all code reachable from functions such as ``tblib.train.fit``, and of the `packages`' versions."""
+    return digest_of((place(name) for name in names), packages=packages)
 
 
-def digest_of(places: Iterable[Place], ignored: tuple[str, ...] = NO_NUMBERS) -> str:
+def digest_of(places: Iterable[Place], ignored: tuple[str, ...] = NO_NUMBERS, packages: bool = True) -> str:
     """`code_digest` from places; modules and subpackages in `ignored` are left out."""
     texts = [f"{module}.{name}\n{_text(module, name)}" for module, name in sorted(reached(places, ignored))]
-    return hashlib.sha256("\n".join([*texts, json.dumps(versions(), sort_keys=True)]).encode()).hexdigest()
+    texts += [json.dumps(versions(), sort_keys=True)] if packages else []
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def reached(places: Iterable[Place], ignored: tuple[str, ...] = NO_NUMBERS) -> set[Place]:

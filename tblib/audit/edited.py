@@ -1,0 +1,78 @@
+"""Edited films: held-out films after each cue's edit and after its placebo, made once for all networks of an audit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tblib.arrays import Floats, Ints, Mask, Pixels
+from tblib.audit.pairs import Pairs, added, only, removed, restyled, swapped
+from tblib.audit.study import Audit
+from tblib.films.cues import AUDITED, Cue
+
+Way = tuple[str, str]  # name of a cue, and PUT or TAKEN
+PUT, TAKEN = "sufficiency", "necessity"  # the cue is put on films without it; taken off films that carry it
+
+
+@dataclass(frozen=True)
+class EditedFilms:
+    """Held-out films to edit, and what became of them.
+
+    Attributes:
+        rows: int (n,), which films of the audit.
+        greys: these films, uint8 (H, W), at their own size.
+        table: their rows of the catalogue.
+        pairs: cue and direction -> films after the edit and after the placebo, as the model gets them; `Pairs.rows`
+            count within `rows`. Directions in which no film can be edited are missing.
+    """
+
+    rows: Ints
+    greys: list[Pixels]
+    table: pd.DataFrame
+    pairs: dict[Way, Pairs]
+
+    def stacked(self) -> tuple[Pixels, Pixels]:
+        """All films after edits and all after placebos, uint8 (M, S, S) each, in the order of `pairs`."""
+        return (
+            np.concatenate([each.edited for each in self.pairs.values()]),
+            np.concatenate([each.placebo for each in self.pairs.values()]),
+        )
+
+    def split(self, logits: Floats) -> dict[Way, Floats]:
+        """Logits (..., M) of the `stacked` films, by cue and direction."""
+        ends = np.cumsum([len(each.rows) for each in self.pairs.values()])[:-1]
+        return dict(zip(self.pairs, np.split(logits, ends, axis=-1), strict=True))
+
+
+def edited_films(audit: Audit) -> EditedFilms:
+    """Edit held-out films, at most ``budget.films`` of them, for every cue in both directions."""
+    rows = audit.sampled(audit.held_out_rows, audit.budget.films)
+    greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
+    films = EditedFilms(rows, greys, table, {})
+    pairs = {(cue.name, PUT): _put(audit, films, cue) for cue in AUDITED if cue.put or cue.swap}
+    taken = {(cue.name, TAKEN): removed(cue, greys, table, audit.model.input, audit.seed) for cue in AUDITED}
+    found = {way: each for way, each in (pairs | taken).items() if len(each.rows)}
+    return EditedFilms(rows, greys, table, found)
+
+
+SWAPS: dict[str, Callable[[Audit, EditedFilms], Pairs]] = {  # `Cue.swap` -> pairs of films with the cue of either class
+    "marker style": lambda audit, films: restyled(
+        films.greys, films.table, audit.database.positive, audit.model.input, audit.seed
+    ),
+    "outside the lungs": lambda audit, films: swapped(
+        audit.images[films.rows], audit.masks[films.rows], audit.target[films.rows], audit.seed
+    ),
+}
+
+
+def _put(audit: Audit, films: EditedFilms, cue: Cue) -> Pairs:
+    if cue.swap:
+        return SWAPS[cue.swap](audit, films)
+    spared = None if audit.edit_masks is None else audit.edit_masks[films.rows]
+    return only(added(cue, films.greys, audit.model.input, audit.seed, masks=spared), lacking(cue, films.table))
+
+
+def lacking(cue: Cue, table: pd.DataFrame) -> Mask:
+    """Bool (n,): films of a catalogue to which the cue can be added."""
+    return np.ones(len(table), bool) if cue.everywhere else cue.carried(table) <= 0

@@ -1,0 +1,147 @@
+"""Reference networks: trained like the network under audit, on the same films and labels, with no cue to learn from.
+
+Any network moves when something bright, sharp or odd appears on a film. Whether the one under audit uses a cue shows
+only in comparison with networks that cannot have learnt it: half of them see every cue equally often in both classes
+(*exposed*), the other half see none of those that can be taken off or covered (*unexposed*).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+
+from tblib.arrays import Floats, Ints, Mask, Pixels
+from tblib.audit import fits
+from tblib.audit.edited import PUT, EditedFilms, Way
+from tblib.audit.jobs import Job
+from tblib.audit.pairs import spared, typical_markers
+from tblib.audit.study import Audit
+from tblib.films.cues import EDITED, Cue, put_marker, without, without_boxes
+
+SEEN = 0.4  # least share of the exposed films of either class that carry a cue, even if hardly any does by nature
+VARIANTS = 4  # of each training film; an exposed network sees one of them
+OUTSIDE: Way = ("outside the lungs", PUT)
+
+
+@dataclass(frozen=True)
+class References:
+    """Logits of the reference networks.
+
+    Attributes:
+        logits: cue and direction -> float (K, 2, n), of films after the edit and after the placebo. That of the
+            region outside the lungs has networks of its own, and is missing if none were trained.
+        aurocs: AUROC of each network on the held-out films, as they are.
+        trained_on: number of training films.
+    """
+
+    logits: dict[Way, Floats]
+    aurocs: tuple[float, ...]
+    trained_on: int
+
+
+def measure(audit: Audit, films: EditedFilms) -> References:
+    """Train the reference networks, or read those that were trained before, and score all edited films with them."""
+    rows, how = audit.reference_rows, audit.training | {"mitigation": audit.model.training.get("mitigation")}
+    edited, placebo = films.stacked()
+    shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
+    shared |= {"held_out": audit.images[audit.held_out_rows], "edited": edited, "placebo": placebo}
+    halves = neutral_films(audit, rows)
+    jobs = [
+        Job(fits.reference, shared | {"variants": halves[seed % 2]}, {"seed": seed, "training": how})
+        for seed in range(audit.budget.references)
+    ]
+    found = audit.jobs(jobs + _outside(audit, films, shared, how), "reference networks")
+    named, own = found[: len(jobs)], found[len(jobs) :]
+    logits = films.split(np.array([[one["after"], one["before"]] for one in named]))
+    logits.pop(OUTSIDE, None)
+    if own:
+        logits[OUTSIDE] = np.array([[one["after"], one["before"]] for one in own])
+    areas = tuple(fits.area(audit.held_out_with(np.array(one["logits"]))) or 0.5 for one in named)
+    return References(logits, areas, len(rows))
+
+
+def _outside(audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
+    """Networks for all outside the lungs, trained on films with the outside of another film, of either class."""
+    if OUTSIDE not in films.pairs:
+        return []
+    pairs, rows = films.pairs[OUTSIDE], audit.reference_rows
+    arrays = shared | {"edited": pairs.edited, "placebo": pairs.placebo}
+    arrays |= {"images": audit.images[rows], "masks": audit.masks[rows]}
+    seeds = range(audit.budget.outside_references)
+    return [Job(fits.outside_reference, arrays, {"seed": seed, "training": how}) for seed in seeds]
+
+
+def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
+    """Exposed films, uint8 (VARIANTS, N, S, S), and unexposed ones, uint8 (1, N, S, S), from the films at `rows`."""
+    table, target = audit.films.iloc[rows].reset_index(drop=True), audit.target[rows]
+    carried = {cue.name: _carried(audit, cue)[rows] for cue in EDITED}
+    chances = {name: put_chances(each, target) for name, each in carried.items()}
+    kinds = typical_markers(table, audit.database.positive)
+    masks = None if audit.edit_masks is None else audit.edit_masks[rows]
+
+    def of(place: int, grey: Pixels) -> list[Pixels]:
+        """The variants of one film, and last the film without cues."""
+        row, mask = table.iloc[place], None if masks is None else masks[place]
+        due = {name: each[target[place]] for name, each in chances.items() if not carried[name][place]}
+        own = [cue for cue in EDITED if carried[cue.name][place]]
+        drawn = [np.random.default_rng([audit.seed, place, variant]) for variant in range(VARIANTS)]
+        seen = [_exposed(grey, row, due, kinds, mask, rng) for rng in drawn]
+        return [audit.model.input.of(film) for film in (*seen, _unexposed(grey, row, own, drawn[0]))]
+
+    greys = audit.greys(rows)
+    made = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, grey) for place, grey in enumerate(greys))
+    stacked = np.ascontiguousarray(np.array(made, np.uint8).swapaxes(0, 1))
+    return stacked[:-1], stacked[-1:]
+
+
+def put_chances(carried: Mask, target: Ints) -> tuple[float, float]:
+    """For each class, the chance with which films without a cue get it, so that it is equally common in both.
+
+    From who carries it (N,), and target (N,). The common share is that of the class that carries it more often, or
+    `SEEN` if that is more.
+    """
+    shares = [float(carried[target == label].mean()) for label in (0, 1)]
+    common = max(*shares, SEEN)
+    negative, positive = ((common - share) / (1 - share) if share < 1 else 0.0 for share in shares)
+    return negative, positive
+
+
+def _carried(audit: Audit, cue: Cue) -> Mask:
+    """Bool (N,): films with a cue; of one that is a matter of degree, those with more than the median."""
+    if cue.holds is not None:
+        return cue.carried(audit.films) > 0
+    score = audit.associations[cue.name].score
+    return np.asarray(score > np.median(score))
+
+
+def _exposed(
+    grey: Pixels,
+    row: pd.Series,
+    due: dict[str, float],
+    kinds: list[tuple[str, str]],
+    mask: Mask | None,
+    rng: np.random.Generator,
+) -> Pixels:
+    """A film with cues put on it by chance; `due` are the chances. Its marker, old or new, gets one of the `kinds`."""
+    film = grey
+    if kinds and (taken := without_boxes(film, row, rng, "markers")):
+        film = put_marker(taken[0].pixels, 1.0, rng, *kinds[rng.integers(len(kinds))]).pixels
+    for cue in reversed(EDITED):  # sharpness and tone first, then what lies on the film, the light box's tint last
+        if cue.put is None or rng.random() >= due.get(cue.name, 0.0):
+            continue
+        if cue.put is put_marker and kinds:
+            film = put_marker(film, 1.0, rng, *kinds[rng.integers(len(kinds))]).pixels
+        else:
+            film = spared(film, cue.put(film, 1.0, rng).pixels, mask if cue.spares_lungs else None)
+    return film
+
+
+def _unexposed(grey: Pixels, row: pd.Series, own: list[Cue], rng: np.random.Generator) -> Pixels:
+    """A film without those of its own cues that can be taken off or covered."""
+    film = grey
+    for cue in own:
+        film = without(cue, film, row, rng)
+    return film
