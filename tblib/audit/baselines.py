@@ -30,7 +30,7 @@ def measure(audit: Audit) -> dict[str, Any]:
     which the CNN's metrics (``cnn``) are measured.
     """
     target, group = audit.target, audit.group
-    scores = baselines.baseline_scores(audit.films, audit.images, target, group, audit.seed)
+    scores = audit.baseline_scores
     test = (audit.films["part"] == "test").to_numpy()
     predictions = audit.run.table("predictions.csv").query("part == 'test'")
     cnn = Scored(*(predictions[name].to_numpy() for name in ("target", "probability", "duplicate_group")))

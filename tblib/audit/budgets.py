@@ -58,10 +58,10 @@ BUDGETS = {
         mitigations=(None, "equalise"), mitigation_seeds=1, training={"epochs": 1},
     ),
     "quick": Budget(
-        references=20, outside_references=0, films=320,
+        references=20, outside_references=0, films=240,
         seeds=1, regions=("outside the lungs", "lungs only", "whole film"),
-        planted=(), replicas=0, controls=0, trained_on=320,
-        mitigations=(None, BEST), mitigation_seeds=1, training={},
+        planted=(), replicas=0, controls=0, trained_on=240,
+        mitigations=(None, JOINT[1]), mitigation_seeds=1, training={},
     ),
     "standard": Budget(
         references=20, outside_references=20, films=480,

@@ -1,7 +1,9 @@
 """Edited films: held-out films after each cue's edit and after its placebo, made once for all networks of an audit."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,10 @@ class EditedFilms:
     greys: list[Pixels]
     table: pd.DataFrame
     pairs: dict[Way, Pairs]
+
+    def only(self, cues: set[str]) -> EditedFilms:
+        """The edits of these cues alone."""
+        return replace(self, pairs={way: each for way, each in self.pairs.items() if way[0] in cues})
 
     def stacked(self) -> tuple[Pixels, Pixels]:
         """All films after edits and all after placebos, uint8 (M, S, S) each, in the order of `pairs`."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tblib.arrays import Floats, Ints, Mask
 from tblib.audit import fits
 from tblib.audit.edited import PUT, EditedFilms, Way
-from tblib.audit.effects import THRESHOLDS, effect, holm, is_used
+from tblib.audit.effects import THRESHOLDS, effect, is_used
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import added
 from tblib.audit.references import References
@@ -47,9 +47,9 @@ def measure(audit: Audit, films: EditedFilms, references: References) -> dict[st
         others): control, trainings, tests, used, auroc.
         trained_on, source: number of training films, and where the curve is from.
     """
-    among = _among_references(audit, films, references)
+    among = [_among_references(audit, films, references)] if references.logits else []
     if not audit.budget.planted:
-        return stored() | {"controls": [among], "trained_on": len(audit.reference_rows)}
+        return stored() | {"controls": among, "trained_on": len(audit.reference_rows)}
     cues = [cue for cue in EDITED if (cue.name, PUT) in films.pairs]
     plants = [
         (cue, p, seed, carriers(audit, cue, p, seed))
@@ -68,7 +68,7 @@ def measure(audit: Audit, films: EditedFilms, references: References) -> dict[st
     controls = _controls(audit, films, references, absurd, found[len(plants) :])
     return {
         "curve": curve([(cue.name, p) for cue, p, *_ in plants], used, areas),
-        "controls": [*controls, among],
+        "controls": controls + among,
         "trained_on": len(audit.reference_rows),
         "source": "this run",
     }
@@ -161,8 +161,7 @@ def _finds(
 
 def _tests(audit: Audit, references: References, cue: str) -> int:
     """Number of tests of use that Holm's correction goes over if `cue` exists besides the cues that do."""
-    alone = holm({name: one.p for name, one in audit.associations.items()})
-    exist = {name for name, p in alone.items() if p <= THRESHOLDS["level"]} | {cue}
+    exist = {*audit.existing, cue}
     return sum(name in exist for name, _ in references.logits)
 
 

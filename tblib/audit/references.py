@@ -17,7 +17,7 @@ from tblib.arrays import Floats, Ints, Mask, Pixels
 from tblib.audit import fits
 from tblib.audit.edited import PUT, EditedFilms, Way
 from tblib.audit.jobs import Job
-from tblib.audit.pairs import spared, typical_markers
+from tblib.audit.pairs import Pairs, spared, typical_markers
 from tblib.audit.study import Audit
 from tblib.films.cues import EDITED, Cue, put_marker, without, without_boxes
 
@@ -44,34 +44,52 @@ class References:
 
 def measure(audit: Audit, films: EditedFilms) -> References:
     """Train the reference networks, or read those that were trained before, and score all edited films with them."""
-    rows, how = audit.reference_rows, audit.training | {"mitigation": audit.model.training.get("mitigation")}
-    edited, placebo = films.stacked()
+    tested, rows = films.only(judged(audit)), audit.reference_rows
+    how = audit.training | {"mitigation": audit.model.training.get("mitigation")}
     shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
-    shared |= {"held_out": audit.images[audit.held_out_rows], "edited": edited, "placebo": placebo}
-    halves = neutral_films(audit, rows)
-    jobs = [
-        Job(fits.reference, shared | {"variants": halves[seed % 2]}, {"seed": seed, "training": how})
-        for seed in range(audit.budget.references)
-    ]
-    found = audit.jobs(jobs + _outside(audit, films, shared, how), "reference networks")
-    named, own = found[: len(jobs)], found[len(jobs) :]
-    logits = films.split(np.array([[one["after"], one["before"]] for one in named]))
-    logits.pop(OUTSIDE, None)
-    if own:
-        logits[OUTSIDE] = np.array([[one["after"], one["before"]] for one in own])
-    areas = tuple(fits.area(audit.held_out_with(np.array(one["logits"]))) or 0.5 for one in named)
+    shared |= {"held_out": audit.images[audit.held_out_rows]}
+    named = tested.only({name for name, _ in tested.pairs} - {OUTSIDE[0]})
+    found = audit.jobs(_named(audit, named, shared, how), "reference networks")
+    logits = named.split(_both(found)) if found else {}
+    areas = tuple(fits.area(audit.held_out_with(np.array(one["logits"]))) or 0.5 for one in found)
+    if OUTSIDE in tested.pairs and audit.budget.outside_references:
+        logits[OUTSIDE] = _both(audit.jobs(_outside(audit, tested.pairs[OUTSIDE], shared, how), "outside references"))
     return References(logits, areas, len(rows))
 
 
-def _outside(audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
-    """Networks for all outside the lungs, trained on films with the outside of another film, of either class."""
-    if OUTSIDE not in films.pairs:
+def _both(found: list[dict[str, Any]]) -> Floats:
+    """Float (K, 2, M): logits after edits and after placebos."""
+    return np.array([[one["after"], one["before"]] for one in found])
+
+
+def _named(audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
+    """Networks for the cues of the table: the odd ones see none of them, the even ones see them in both classes."""
+    if not films.pairs:
         return []
-    pairs, rows = films.pairs[OUTSIDE], audit.reference_rows
+    edited, placebo = films.stacked()
+    halves = neutral_films(audit, audit.reference_rows)
+    return [
+        Job(
+            fits.reference,
+            shared | {"edited": edited, "placebo": placebo, "variants": halves[seed % 2]},
+            {"seed": seed, "training": how},
+        )
+        for seed in range(audit.budget.references)
+    ]
+
+
+def _outside(audit: Audit, pairs: Pairs, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
+    """Networks for all outside the lungs, trained on films with the outside of another film, of either class."""
+    rows = audit.reference_rows
     arrays = shared | {"edited": pairs.edited, "placebo": pairs.placebo}
     arrays |= {"images": audit.images[rows], "masks": audit.masks[rows]}
     seeds = range(audit.budget.outside_references)
     return [Job(fits.outside_reference, arrays, {"seed": seed, "training": how}) for seed in seeds]
+
+
+def judged(audit: Audit) -> set[str]:
+    """Cues whose use is tested: those that exist, and those that the budget plants."""
+    return set(audit.existing) | ({cue.name for cue in EDITED} if audit.budget.planted else set())
 
 
 def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from tblib.arrays import Floats, Ints, Mask, Pixels
+from tblib.arrays import Floats, Ints, Mask, Pixels, TblibError
 from tblib.audit import fits
 from tblib.audit.budgets import Budget, budget_of
 from tblib.audit.effects import THRESHOLDS, holm
@@ -20,7 +20,7 @@ from tblib.audit.external import ExternalSet, find, paths, read_external, thumbn
 from tblib.audit.jobs import Job, run_jobs
 from tblib.audit.pairs import fineness
 from tblib.catalogue import catalogued_database, need_same_films
-from tblib.eda.baselines import border_strips, cross_validated
+from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, cross_validated
 from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_p_within, ranking
@@ -32,6 +32,13 @@ from tblib.trained import TrainedModel, load_model
 LEVEL = THRESHOLDS["level"]
 FEWEST = 5  # minimum films of a group whose accuracy is reported
 MATCHED_ON = ("equalised", "sharpness", "border_mean", "grey_mean")  # artefact scores of the catalogue
+
+
+FEWEST_REPLICATES = 40  # below, no bootstrap sample lies beyond the limits of a 95 % interval
+
+
+class AuditError(TblibError):
+    """An audit whose settings allow no verdict."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,15 @@ class Audit:
 
     @cached_property
     def reference_rows(self) -> Ints:
-        """Int (M,): rows of the training films for reference networks and planted cues."""
-        return self.sampled(np.flatnonzero(self.train), self.budget.films)
+        """Int (M,): rows of the training films for reference networks and planted cues, at most ``budget.films``.
+
+        Of the rarer class all are taken, up to half of them: networks that see it seldom learn little.
+        """
+        rng, most = np.random.default_rng(self.seed), self.budget.films
+        members = [np.flatnonzero(self.train & (self.target == label)) for label in (0, 1)]
+        rarer, other = sorted(members, key=len)
+        of_rarer = min(len(rarer), most // 2)
+        return np.sort(np.concatenate([rng.permutation(rarer)[:of_rarer], rng.permutation(other)[: most - of_rarer]]))
 
     def sampled(self, rows: Ints, most: int) -> Ints:
         """At most `most` of the rows, in order, stratified by class and part."""
@@ -173,6 +187,11 @@ class Audit:
         return {cue.name: associated(self, cue) for cue in AUDITED}
 
     @cached_property
+    def baseline_scores(self) -> dict[str, Floats]:
+        """Baseline that sees no lung -> score (N,) of each film."""
+        return baseline_scores(self.films, self.images, self.target, self.group, self.seed)
+
+    @cached_property
     def region_logits(self) -> dict[str, list[Floats]]:
         """Region of the ablation -> logits (H,) of the held-out films, for each small CNN retrained on it."""
         rows, seeds = self.fitted_rows, range(self.budget.seeds)
@@ -185,13 +204,18 @@ class Audit:
         return {name: [np.array(next(found)["logits"]) for _ in seeds] for name in self.budget.regions}
 
     @cached_property
+    def existing(self) -> tuple[str, ...]:
+        """Cues that are associated with the label beyond chance, with Holm's correction."""
+        adjusted = holm({cue.name: self.associations[cue.name].p for cue in AUDITED})
+        return tuple(name for name, p in adjusted.items() if p <= LEVEL)
+
+    @cached_property
     def given_others(self) -> dict[str, dict[str, float]]:
         """Cue -> other cue -> p-value of the first one's association with the label among films alike in the other.
 
         Only cues that exist and that a film has or has not are compared.
         """
-        alone = holm({cue.name: self.associations[cue.name].p for cue in AUDITED})
-        exist = [cue for cue in AUDITED if alone[cue.name] <= LEVEL and cue.compared]
+        exist = [cue for cue in AUDITED if cue.name in self.existing and cue.compared]
         return {cue.name: {o.name: associated_given(self, cue, o) for o in exist if o is not cue} for cue in exist}
 
     def predict(self, images: Pixels) -> Floats:
@@ -217,10 +241,16 @@ def open_audit(run: Run, budget: str, external: str | None, scheduler: str | Non
     """Open an audit of a run.
 
     Raises:
+        AuditError: too few replicates for an interval.
         BudgetError: there is no such budget.
         ExternalError: an external database does not exist.
         DatabaseError: the catalogue describes other films than were prepared.
     """
+    if replicates < FEWEST_REPLICATES:
+        raise AuditError(
+            f"{replicates} bootstrap samples allow no 95 % interval, and so no verdict; set replicates to "
+            f"{FEWEST_REPLICATES} or more (1000 is usual)."
+        )
     need_same_films(run)
     for path in paths(external):
         find(path)
@@ -274,10 +304,7 @@ def associated_given(audit: Audit, cue: Cue, other: Cue) -> float:
 SCORES: dict[str, tuple[Callable[[Audit], Floats], bool]] = {
     "marker style": (lambda audit: style_scores(audit.films, audit.target, audit.group, audit.seed), True),
     "sharpness": (lambda audit: -fineness(audit.images, audit.masks), False),
-    "border strips": (
-        lambda audit: cross_validated(border_strips(audit.images), audit.target, audit.group, audit.seed),
-        True,
-    ),
+    "border strips": (lambda audit: audit.baseline_scores[BORDER_STRIPS], True),
 }
 
 

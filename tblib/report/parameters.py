@@ -32,11 +32,12 @@ RANGES: dict[str, tuple[float, float]] = {  # parameter -> minimum and maximum
     "scale": (0, 0.9),
     "demo_films": (2, 1_000_000),
     "spectra_films": (1, 1_000_000),
-    "replicates": (20, 1_000_000),  # fewer allow no 95 % interval
+    "replicates": (40, 1_000_000),  # fewer have none beyond the limits of a 95 % interval
     "size": (32, 1024),
     "epochs": (1, 100_000),
     "lr": (1e-9, 10),
     "batch_size": (2, 100_000),
+    "width": (1, 1_024),
     "pos_weight": (1e-6, 1e6),
     "patience": (0, 100_000),
     "factor": (0.001, 0.999),
