@@ -29,6 +29,7 @@ class Budget:
         replicas: plantings per cue and strength.
         controls: negative controls of each kind.
         trained_on: maximum number of training films for regions and mitigations.
+        mitigations: mitigations that are compared; none, and the chapter says so.
         mitigation_seeds: trainings per mitigation.
         training: training settings that differ from `tblib.audit.fits.SMALL`.
     """
@@ -59,9 +60,9 @@ BUDGETS = {
     ),
     "quick": Budget(
         references=20, outside_references=0, films=240,
-        seeds=1, regions=("outside the lungs", "lungs only", "whole film"),
+        seeds=1, regions=("outside the lungs", "whole film"),
         planted=(), replicas=0, controls=0, trained_on=240,
-        mitigations=(None, JOINT[1]), mitigation_seeds=1, training={},
+        mitigations=(), mitigation_seeds=0, training={},
     ),
     "standard": Budget(
         references=20, outside_references=20, films=480,

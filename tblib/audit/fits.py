@@ -14,7 +14,7 @@ import torch
 
 from tblib.arrays import Ints, Mask, Normalisation, Pixels
 from tblib.audit.views import REGIONS
-from tblib.dataset import TBDataset
+from tblib.dataset import Augmentation, TBDataset
 from tblib.devices import pick_precision
 from tblib.metrics import Scored, auroc
 from tblib.mitigation import randomised
@@ -38,8 +38,9 @@ SMALL = Training(
 
 
 def training_of(settings: dict[str, Any]) -> Training:
-    """`SMALL` with some settings replaced."""
-    return replace(SMALL, **settings)
+    """`SMALL` with some settings replaced; an augmentation may be given by its values."""
+    given = settings.get("augmentation")
+    return replace(SMALL, **settings | ({"augmentation": Augmentation(**given)} if isinstance(given, dict) else {}))
 
 
 def settled(settings: dict[str, Any]) -> dict[str, Any]:

@@ -19,15 +19,18 @@ from tblib.prepare import read_images
 from tblib.show.plots import GREY, MARKS, VERMILION, nothing, panels
 from tblib.show.text import by_name, mean_sd
 
+NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
 EDITED_FILMS = 60  # held-out films that are edited to measure the remaining effects
 
 
 def measure(audit: Audit) -> list[dict[str, Any]]:
-    """Compare mitigations over seeds, one row each; none is judged by internal accuracy.
+    """Compare the budget's mitigations over seeds, one row each; none is judged by internal accuracy.
 
     Columns: mitigation, seeds, n, internal, worst_group, effect (the largest of `JUDGES`: mean change of the logit over
     the placebo, in sd of the logits), flips (the largest share of prediction flips of one of them), matched, external.
     """
+    if not audit.budget.mitigations:
+        return []
     rows = audit.sampled(audit.held_out_rows, EDITED_FILMS)
     greys, fitted = audit.greys(rows), audit.fitted_rows
     jobs: dict[str, list[Job]] = {}
@@ -102,6 +105,8 @@ def _mean_and_sd(values: list[float]) -> dict[str, float | None]:
 
 def figure(compared: list[dict[str, Any]]) -> Figure:
     """External AUROC (matched AUROC if there is no external set) against the remaining effect of edits."""
+    if not compared:
+        return nothing(NONE_COMPARED)
     by = "external" if compared[0]["external"] else "matched"
     points = [
         (row["mitigation"], row["effect"], row["external"][0] if by == "external" else row["matched"])
@@ -133,6 +138,8 @@ def _undominated(points: list[tuple[float, float]]) -> set[int]:
 
 def finding(compared: list[dict[str, Any]]) -> str:
     """How the mitigations change external AUROC or, without external films, the worst group."""
+    if not compared:
+        return NONE_COMPARED
     if not compared[0]["external"]:
         best = max(compared, key=lambda row: row["worst_group"]["mean"] or 0.0)
         return (
@@ -168,4 +175,4 @@ def table(compared: list[dict[str, Any]]) -> pd.DataFrame:
         for one in row["external"]:
             cells[f"AUROC on {one['set']}"] = f"{mean_sd(one)} ({one['low']:.3f} to {one['high']:.3f})"
         rows.append(cells | {"AUROC inside": mean_sd(row["internal"])})
-    return by_name(pd.DataFrame(rows), "mitigation")
+    return by_name(pd.DataFrame(rows, columns=None if rows else ["mitigation"]), "mitigation")

@@ -120,7 +120,7 @@ def _plant_jobs(audit: Audit, films: EditedFilms, plants: list[tuple[Cue, float,
         if (pairs := films.pairs[name, PUT])
     }
     return [
-        Job(fits.planted, {**arrays[cue.name], "carries": on}, {"training": audit.training, "seed": seed})
+        Job(fits.planted, {**arrays[cue.name], "carries": on}, {"training": audit.reference_training, "seed": seed})
         for cue, _, seed, on in plants
     ]
 
@@ -136,7 +136,7 @@ def _control_jobs(audit: Audit, films: EditedFilms, absurd: list[tuple[str, Ints
     }
     arrays |= {"placebo": placebo, "held_out": audit.images[~audit.train]}
     return [
-        Job(fits.planted, {**arrays, "target": label[rows]}, {"training": audit.training, "seed": seed})
+        Job(fits.planted, {**arrays, "target": label[rows]}, {"training": audit.reference_training, "seed": seed})
         for _, label, seed in absurd
     ]
 

@@ -45,7 +45,7 @@ class References:
 def measure(audit: Audit, films: EditedFilms) -> References:
     """Train the reference networks, or read those that were trained before, and score all edited films with them."""
     tested, rows = films.only(judged(audit)), audit.reference_rows
-    how = audit.training | {"mitigation": audit.model.training.get("mitigation")}
+    how = audit.reference_training
     shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
     shared |= {"held_out": audit.images[audit.held_out_rows]}
     named = tested.only({name for name, _ in tested.pairs} - {OUTSIDE[0]})

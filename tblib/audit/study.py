@@ -67,6 +67,12 @@ class Audit:
         return fits.settled(self.budget.training)
 
     @cached_property
+    def reference_training(self) -> dict[str, Any]:
+        """The same for reference networks and planted cues: what shapes a network's invariances is as in the model's."""
+        shaping = ("augmentation", "padding", "mitigation")
+        return self.training | {name: self.model.training[name] for name in shaping if name in self.model.training}
+
+    @cached_property
     def films(self) -> pd.DataFrame:
         """Usable rows of the catalogue, with target, part, cues (as in ``split.csv``)."""
         split = self.run.table("split.csv")

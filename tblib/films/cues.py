@@ -23,6 +23,8 @@ LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT
 BLUR, JPEG = 1.6, 40  # sigma in px, and quality, as of a photograph of a light box
 GAMMAS = np.exp(np.linspace(-1.2, 1.2, 49))  # tone curves among which placebos of tone are chosen
 
+TINT_SHARES = {"blue": 0.50, "cyan": 0.38, "green": 0.05, "beige": 0.07}  # of the tinted films of the Kaggle database
+
 Edit = Callable[[Pixels, float, np.random.Generator], Edited]
 Removal = Callable[[Pixels, pd.Series, np.random.Generator], tuple[Edited, Edited] | None]
 Cover = Callable[[Pixels, pd.Series], Pixels]
@@ -124,7 +126,7 @@ def _border(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
 
 def _tint(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
     """Apply what is left of a light box's tint once the film is grey: fewer and different grey levels."""
-    return tint_in_grey(film, list(edits.TINTS.values())[int(rng.integers(len(edits.TINTS)))], dose)
+    return tint_in_grey(film, edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))], dose)
 
 
 def tint_in_grey(film: Pixels, tint: edits.Tint, dose: float = 1.0, weights: edits.Colour = LUMA) -> Edited:

@@ -55,8 +55,9 @@ KAGGLE: Preset = {
     "jpeg": Prevalence(0.10, 0.40),
 }
 CLEAN: Preset = {name: Prevalence(sum(share) / 2, sum(share) / 2) for name, share in KAGGLE.items()}
-# The cues that an audit has to find; everything else is equal in both classes.
-PLANTED: Preset = {**CLEAN, **{name: KAGGLE[name] for name in (*COLOURS, "white_rectangle")}}
+# The cues that an audit has to find; everything else is equal in both classes. White rectangles are more common than in
+# the Kaggle database, so that a network learns them from few films.
+PLANTED: Preset = {**CLEAN, **{name: KAGGLE[name] for name in COLOURS}, "white_rectangle": Prevalence(0.0, 0.5)}
 PRESETS = {"kaggle": KAGGLE, "clean": CLEAN, "planted": PLANTED}
 
 
