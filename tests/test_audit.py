@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from conftest import grey_film, png, write_zip
 
-from tblib.audit import effects, hospitals, matched, mitigations, power, regions, saliency, verdicts
+from tblib.audit import effects, hospitals, matched, mitigations, power, references, regions, saliency, verdicts
 from tblib.audit.budgets import BUDGETS, BudgetError
+from tblib.audit.edited import edited_films
 from tblib.audit.external import ExternalError
 from tblib.audit.saliency import Saliency
-from tblib.audit.study import open_audit, style_scores
+from tblib.audit.study import AuditError, open_audit, style_scores
 from tblib.catalogue import catalogued_database
 from tblib.films import cues
 from tblib.films.database import DatabaseError
@@ -46,7 +47,8 @@ def test_every_cue_has_a_verdict_its_evidence_and_a_reason(results):
     for row in rows:
         assert row["verdict"] in verdicts.MEANING
         assert len(row["reason"]) > 20
-        assert set(row["evidence"]) == {"exists", "baseline", "sufficiency", "necessity", "share", "fall", "power"}
+        parts = {"exists", "given", "baseline", "sufficiency", "necessity", "share", "fall", "power"}
+        assert set(row["evidence"]) == parts
         for name in ("exists", "baseline"):
             part = row["evidence"][name]
             if row["cue"] == "marker style" and part["value"] is None:
@@ -69,6 +71,7 @@ def test_the_file_says_how_each_number_was_made(results):
     assert {row["control"] for row in results["planted"]["controls"]} == {
         "shuffled labels",
         "parity of the file number",
+        "reference networks, judged by the others",
     }
     assert all(np.isfinite(leaf) for leaf in every_number(results) if isinstance(leaf, float))
 
@@ -156,6 +159,12 @@ def test_a_style_of_hardly_any_carriers_is_not_told():
     assert np.isnan(style_scores(films, target, np.arange(600), 0)).all()
 
 
+def test_too_few_replicates_for_a_verdict_are_refused(smoke):
+    with pytest.raises(AuditError, match=r"39 bootstrap samples allow no 95 % interval.*set replicates to 40 or more"):
+        open_audit(smoke, "smoke", None, None, 39, 0)
+    open_audit(smoke, "smoke", None, None, 40, 0)
+
+
 def test_a_budget_that_is_not_there_is_told(smoke):
     with pytest.raises(BudgetError, match="no budget 'huge'; give smoke, quick, standard, full"):
         open_audit(smoke, "huge", "", "", 50, 0)
@@ -195,7 +204,8 @@ def test_an_audit_that_was_stopped_goes_on_with_what_is_left(run):
     removed = files[0].read_bytes()
     files[0].unlink()
     assert regions.measure(audit) == first
-    power.measure(audit)
+    films = edited_films(audit)
+    power.measure(audit, films, references.measure(audit, films))
     shutil.rmtree(run.path("audit"))
     assert regions.measure(audit) == first
     assert removed
@@ -246,17 +256,18 @@ def test_the_demos_own_masks_are_taken_and_estimates_elsewhere(smoke, run):
 
 def test_a_planted_cue_is_called_used_and_decisive():
     """The rules on a whole: a network that depends on a cue, one that does not."""
-    moves = effects.Effect(40, Estimate(2.0, 1.5, 2.5), 0.001, Estimate(0.4, 0.3, 0.5))
-    still = effects.Effect(40, Estimate(0.0, -0.2, 0.2), 0.8, Estimate(0.0, -0.05, 0.05))
+    others = tuple(np.random.default_rng(0).normal(0, 0.02, 20))
+    moves = effects.Effect(40, Estimate(2.0, 1.5, 2.5), 0.4, others, Estimate(0.4, 0.3, 0.5))
+    still = effects.Effect(40, Estimate(0.0, -0.2, 0.2), 0.0, others, Estimate(0.0, -0.05, 0.05))
     strong, none = Estimate(0.9, 0.85, 0.95), Estimate(0.5, 0.42, 0.58)
     found = verdicts.judge_all(
         {
-            "cheat": verdicts.Evidence(strong, 0.001, strong, moves, moves, 0.9, Estimate(0.2, 0.1, 0.3), strong),
-            "idle": verdicts.Evidence(none, 0.7, none, still, None, 0.0, None, strong),
+            "cheat": verdicts.Evidence(strong, 0.001, strong, moves, moves, strong, Estimate(0.2, 0.1, 0.3), strong),
+            "idle": verdicts.Evidence(none, 0.7, none, still, None, None, None, strong),
         }
     )
-    assert found["cheat"][0] == verdicts.DECISIVE
-    assert found["idle"][0] == verdicts.NOT_SHOWN
+    assert found["cheat"].name == verdicts.DECISIVE
+    assert found["idle"].name == verdicts.NOT_SHOWN
 
 
 def test_the_parity_of_the_file_number_is_no_property_of_a_film():
@@ -267,16 +278,16 @@ def test_the_parity_of_the_file_number_is_no_property_of_a_film():
 def test_the_planted_demo_differs_in_colour_and_rectangles_alone():
     unequal = {name for name, share in PLANTED.items() if share.normal != share.tuberculosis}
     assert unequal == {"one_channel", "blue", "cyan", "green", "beige", "neutral", "white_rectangle"}
-    assert all(PLANTED[name] == KAGGLE[name] for name in unequal)
+    assert all(PLANTED[name] == KAGGLE[name] for name in unequal - {"white_rectangle"})
     assert all(PLANTED[name] == CLEAN[name] for name in set(PLANTED) - unequal)
 
 
 def test_every_budget_plants_at_the_strength_that_power_is_read_at_and_has_the_whole_film():
     for name, budget in BUDGETS.items():
-        assert 0.8 in budget.planted, name
-        assert "whole film" in budget.regions, name
-        assert budget.mitigations[0] is None, name
-        assert budget.mitigation_seeds >= 3 or name == "smoke"
+        assert power.READ_AT in budget.planted or not budget.planted, name
+        assert {"whole film", "outside the lungs"} <= set(budget.regions), name
+        assert not budget.mitigations or budget.mitigations[0] is None, name
+        assert budget.references >= 19 or name == "smoke"
         json.dumps(budget.training)
 
 

@@ -9,7 +9,6 @@ from sklearn import metrics as sk
 from sklearn.metrics import roc_auc_score
 
 from tblib.metrics import (
-    DRAWS,
     Estimate,
     Scored,
     at_balance,
@@ -23,9 +22,9 @@ from tblib.metrics import (
     confusion,
     ece,
     label_p,
+    label_p_within,
     net_share,
     odds_ratio,
-    paired_p,
     ppv_at,
     proportions,
     ranking,
@@ -232,17 +231,37 @@ def test_what_cannot_go_with_a_label_has_a_p_of_1():
     assert label_p(Scored(np.ones(4, np.int64), np.arange(4.0), np.arange(4)), 0) == 1
 
 
-# --- paired differences
+# --- association given another cue
 
 
-def test_signs_are_flipped_by_duplicate_groups():
-    rng = np.random.default_rng(0)
-    moved = rng.normal(0.5, 1, 30)
-    once = paired_p(moved, np.arange(30), 0)
-    assert 1 / (DRAWS + 1) <= once < 0.1
-    assert paired_p(np.repeat(moved, 4), np.repeat(np.arange(30), 4), 0) == once
-    assert paired_p(np.zeros(10), np.arange(10), 0) == 1
-    assert paired_p(np.full(6, 2.0), np.arange(6), 0) == pytest.approx(2 / 2**6, abs=0.01)
+def two_cues(seed: int, own: float) -> tuple[Scored, np.ndarray]:
+    """300 films with a cue of which half goes with another cue that tells the label; `own` is its own association."""
+    rng, target = np.random.default_rng(seed), np.arange(300) % 2
+    other = rng.random(300) < np.where(target == 1, 0.8, 0.2)
+    cue = np.where(other, rng.random(300) < 0.7, rng.random(300) < 0.2 + own * target)
+    return Scored(target, cue.astype(float), np.arange(300)), other.astype(np.int64)
+
+
+def test_an_association_that_is_another_cues_is_not_left_among_films_alike_in_it():
+    borrowed, other = two_cues(0, own=0.0)
+    assert label_p(borrowed, 0) < 0.001
+    assert label_p_within(borrowed, other, 0) > 0.05
+    own, other = two_cues(0, own=0.6)
+    assert label_p_within(own, other, 0) < 0.001
+    same = Scored(own.target, other.astype(float), own.group)
+    assert label_p_within(same, other, 0) == 1
+
+
+def test_false_alarms_given_another_cue_are_at_the_level(monkeypatch):
+    monkeypatch.setattr("tblib.metrics.DRAWS", 199)
+    ps = [label_p_within(*two_cues(seed, own=0.0), seed) for seed in range(300)]
+    assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.09
+
+
+def test_duplicates_count_once_given_another_cue():
+    found, other = two_cues(1, own=0.3)
+    again = Scored(*(np.repeat(part, 3) for part in (found.target, found.score, found.group)))
+    assert label_p_within(again, np.repeat(other, 3), 0) == label_p_within(found, other, 0)
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=5, max_size=60))

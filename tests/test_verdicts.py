@@ -1,24 +1,32 @@
 """Each branch of the rules, and the numbers that they rest on."""
 
 import itertools
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from tblib.audit.effects import Effect, effect, holm, is_used
+from tblib.audit import matched
+from tblib.audit.baselines import _share
+from tblib.audit.effects import THRESHOLDS, Effect, above, effect, holm, is_used
 from tblib.audit.matched import matched_auroc, matched_pairs, worst_groups
-from tblib.audit.verdicts import AVAILABLE, DECISIVE, NOT_SHOWN, UNDECIDED, USED, Evidence, judge, judge_all
-from tblib.metrics import Estimate
+from tblib.audit.verdicts import AVAILABLE, DECISIVE, NOT_SHOWN, UNDECIDED, USED, Evidence, Verdict, judge, judge_all
+from tblib.metrics import Estimate, Scored
 
 HIGH, CHANCE = Estimate(0.8, 0.7, 0.9), Estimate(0.5, 0.4, 0.6)
-MOVES = Effect(50, Estimate(1.0, 0.8, 1.2), 0.001, Estimate(0.1, 0.05, 0.2))
-STILL = Effect(50, Estimate(0.0, -0.1, 0.1), 0.9, Estimate(0.0, 0.0, 0.0))
-AWAY = Effect(50, Estimate(-1.0, -1.2, -0.8), 0.001, Estimate(-0.1, -0.2, -0.05))
-FEW_FLIPS = Effect(50, Estimate(1.0, 0.8, 1.2), 0.001, Estimate(0.01, 0.0, 0.03))
-UNSURE_FLIPS = Effect(50, Estimate(1.0, 0.8, 1.2), 0.001, Estimate(0.04, 0.019, 0.1))
-STRONG, WEAK = Estimate(0.9, 0.6, 1.0), Estimate(0.4, 0.2, 0.7)
+REFERENCES = tuple(np.random.default_rng(0).normal(0, 0.02, 20))
+FLIPS = Estimate(0.1, 0.05, 0.2)
+MOVES = Effect(50, Estimate(1.0, 0.8, 1.2), 0.2, REFERENCES, FLIPS)
+AS_REFERENCES = replace(MOVES, shift=0.02)
+STILL = replace(MOVES, shift=0.0, flips=Estimate(0.0, 0.0, 0.0))
+AWAY = replace(MOVES, shift=-0.2, flips=Estimate(-0.1, -0.2, -0.05))
+UNSURE_FLIPS = replace(MOVES, flips=Estimate(0.04, 0.0, 0.1))  # the lower limit must be above 0
+UNTESTED = replace(MOVES, references=())
+STRONG, WEAK = Estimate(0.9, 0.6, 1.0), Estimate(0.9, 0.59, 1.0)
 
 
 def evidence(**changes) -> Evidence:
@@ -27,7 +35,7 @@ def evidence(**changes) -> Evidence:
 
 
 def verdict(one: Evidence) -> str:
-    return judge(one, one.exists_p, *(found.p if found else None for found in (one.sufficiency, one.necessity)))[0]
+    return judge(one, one.exists_p, *(found.p if found else None for found in (one.sufficiency, one.necessity))).name
 
 
 @pytest.mark.parametrize(("changes", "expected"), [
@@ -40,16 +48,19 @@ def verdict(one: Evidence) -> str:
     ({"sufficiency": MOVES}, USED),
     ({"sufficiency": None, "necessity": MOVES}, USED),
     ({"sufficiency": MOVES, "power": None}, USED),
-    ({"sufficiency": FEW_FLIPS}, NOT_SHOWN),
+    ({"sufficiency": AS_REFERENCES}, NOT_SHOWN),  # reference networks, which cannot have learnt it, move as far
+    ({"sufficiency": UNTESTED}, NOT_SHOWN),
     ({"sufficiency": UNSURE_FLIPS}, NOT_SHOWN),
+    ({"sufficiency": replace(UNSURE_FLIPS, flips=Estimate(0.04, 0.001, 0.1))}, USED),
     ({"sufficiency": AWAY}, NOT_SHOWN),
-    ({"sufficiency": MOVES, "exists_p": 0.2}, NOT_SHOWN),  # moved by a cue that tells nothing: no shortcut
-    ({"sufficiency": MOVES, "share": 0.5}, DECISIVE),
-    ({"sufficiency": MOVES, "share": 0.49}, USED),
+    ({"sufficiency": MOVES, "exists_p": 0.051}, NOT_SHOWN),  # moved by a cue that tells nothing: no shortcut
+    ({"sufficiency": MOVES, "exists_p": 0.05}, USED),
+    ({"sufficiency": MOVES, "share": Estimate(0.7, 0.5, 0.9)}, DECISIVE),
+    ({"sufficiency": MOVES, "share": Estimate(0.7, 0.49, 0.9)}, USED),
     ({"sufficiency": MOVES, "fall": Estimate(0.05, 0.01, 0.1)}, DECISIVE),
     ({"sufficiency": MOVES, "fall": Estimate(0.05, -0.01, 0.1)}, USED),
     ({"sufficiency": MOVES, "fall": Estimate(0.04, 0.01, 0.1)}, USED),
-    ({"share": 0.9, "fall": Estimate(0.3, 0.2, 0.4)}, NOT_SHOWN),  # decisive needs to be used
+    ({"share": Estimate(0.9, 0.8, 1.0), "fall": Estimate(0.3, 0.2, 0.4)}, NOT_SHOWN),  # decisive needs to be used
     ({"sufficiency": MOVES, "unusable": "no trace", "baseline": HIGH}, AVAILABLE),
     ({"sufficiency": None, "unusable": "no trace", "power": None}, NOT_SHOWN),
 ])  # fmt: skip
@@ -58,18 +69,53 @@ def test_each_branch(changes, expected):
 
 
 def test_every_verdict_has_a_reason():
-    choices = itertools.product((CHANCE, HIGH), (None, STILL, MOVES), (None, MOVES), (0.1, 0.9), (None, WEAK, STRONG))
-    for baseline, put, taken, share, power in choices:
+    shares = (Estimate(0.1, 0.0, 0.2), Estimate(0.9, 0.8, 1.0), None)
+    effects = (None, STILL, MOVES, UNTESTED)
+    for baseline, put, taken, share, power in itertools.product(
+        (CHANCE, HIGH), effects, (None, MOVES), shares, (None, WEAK, STRONG)
+    ):
         one = evidence(baseline=baseline, sufficiency=put, necessity=taken, share=share, power=power)
-        assert len(judge(one, 0.001, put and put.p, taken and taken.p)[1]) > 20
+        for explained in ("", "tint"):
+            assert len(judge(one, 0.001, put and put.p, taken and taken.p, explained).reason) > 20
 
 
-def test_holm_goes_over_suspects_and_directions():
-    borderline = Effect(50, Estimate(1.0, 0.1, 1.2), 0.02, Estimate(0.1, 0.05, 0.2))
+def at_p(p: float) -> Effect:
+    """An effect with this p-value among its references."""
+    spread = np.std(REFERENCES, ddof=1) * np.sqrt(1 + 1 / len(REFERENCES))
+    found = replace(MOVES, shift=float(np.mean(REFERENCES) + stats.t.isf(p, len(REFERENCES) - 1) * spread))
+    assert found.p == pytest.approx(p)
+    return found
+
+
+def test_holm_goes_over_the_cues_that_exist_and_both_directions():
+    borderline = at_p(0.02)
     alone = judge_all({"a": evidence(sufficiency=borderline)})
-    assert alone["a"][0] == USED
+    assert alone["a"].name == USED
     crowd = {f"b{i}": evidence() for i in range(5)} | {"a": evidence(sufficiency=borderline)}
-    assert judge_all(crowd)["a"][0] == NOT_SHOWN
+    assert judge_all(crowd)["a"].name == NOT_SHOWN
+    absent = {f"b{i}": evidence(exists_p=0.5) for i in range(5)} | {"a": evidence(sufficiency=borderline)}
+    assert judge_all(absent)["a"].name == USED
+
+
+def test_a_cue_that_another_one_explains_is_not_called_used():
+    tint, tone = evidence(sufficiency=MOVES, given={"tone": 0.001}), evidence(sufficiency=MOVES, given={"tint": 0.3})
+    found = judge_all({"tint": tint, "tone": replace(tone, baseline=HIGH)})
+    assert (found["tint"].name, found["tone"].name) == (USED, AVAILABLE)
+    assert "among films alike in tint it does not differ" in found["tone"].reason
+
+
+def test_cues_that_explain_each_other_share_the_strongest_verdict():
+    found = judge_all(
+        {
+            "tint": evidence(sufficiency=MOVES, given={"tone": 0.2, "box": 0.001}),
+            "tone": evidence(given={"tint": 0.3, "box": 0.001}),
+            "box": evidence(given={"tint": 0.001, "tone": 0.001}),
+        }
+    )
+    assert found["tint"].name == found["tone"].name == USED
+    assert found["tone"].together == ("tint",)
+    assert "cannot be told apart from tint" in found["tone"].reason
+    assert found["box"] == Verdict(NOT_SHOWN, found["box"].reason)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.floats(0.0001, 1), min_size=1, max_size=12))
@@ -80,61 +126,73 @@ def test_holm_is_between_p_and_bonferroni_and_keeps_the_order(ps):
     assert all(adjusted[a] <= adjusted[b] for a, b in itertools.pairwise(ordered))
 
 
-def test_an_effect_is_found_where_it_is_and_not_where_it_is_not():
-    rng = np.random.default_rng(0)
-    moved = rng.normal(1, 1, 60)
-    found = effect(moved, (moved > 1).astype(float), np.arange(60), 500, 0)
-    assert found.mean.low > 0.5
-    assert found.p == pytest.approx(1e-4)
-    noise = effect(rng.normal(0, 1, 60), np.zeros(60), np.arange(60), 500, 0)
-    assert noise.p > 0.05
-    assert noise.mean.low < 0 < noise.mean.high
-    assert effect(np.ones(8), np.ones(8), np.arange(8) % 4, 100, 0) is None  # four duplicate groups
+def logits_of(shifts: np.ndarray, films: int, seed: int) -> np.ndarray:
+    """Logits (K, 2, films), before around 0, and after higher by a shift that each network has of its own."""
+    before = np.random.default_rng(seed).normal(0, 1, (len(shifts), films))
+    return np.stack([before + shifts[:, None], before], axis=1)
+
+
+def found_among(shift: float, references: np.ndarray, films: int = 60, seed: int = 0) -> Effect:
+    after, before = logits_of(np.array([shift]), films, seed + 1)[0]
+    return effect(after, before, np.ones(films), np.arange(films), references, 200, seed)
+
+
+def test_an_effect_is_found_where_it_is_larger_than_in_references():
+    references = logits_of(np.random.default_rng(0).normal(0.5, 0.1, 20), 60, 0)
+    more, alike = found_among(1.5, references), found_among(0.5, references)
+    assert is_used(0.0, more, more.p)
+    assert more.mean.low == pytest.approx(1.5)
+    assert not is_used(0.0, alike, alike.p)
+    assert alike.flips.low > 0  # it flips predictions, as references do
+    assert effect(np.ones(8), -np.ones(8), np.ones(8), np.arange(8) % 4, None, 100, 0) is None  # four groups
+    assert found_among(1.5, references[:2]).p is None  # two networks have no spread to speak of
+
+
+def test_false_alarms_among_references_are_at_the_level():
+    """A network of the same kind as its references: one-sided 5 %, for 20 references."""
+    rng = np.random.default_rng(2)
+    drawn = rng.normal(0, 1, (4000, 21))
+    alarms = np.mean([above(row[0], row[1:]) <= THRESHOLDS["level"] for row in drawn])
+    assert 0.035 < alarms < 0.065
 
 
 def test_duplicates_count_once_in_an_effect():
     rng = np.random.default_rng(1)
-    moved = rng.normal(0.3, 1, 20)
-    once = effect(moved, moved, np.arange(20), 2000, 0)
-    copied = effect(np.repeat(moved, 5), np.repeat(moved, 5), np.repeat(np.arange(20), 5), 2000, 0)
+    after, before = rng.normal(0.3, 1, 20), rng.normal(0, 1, 20)
+    once = effect(after, before, np.ones(20), np.arange(20), None, 2000, 0)
+    five = [np.repeat(each, 5) for each in (after, before, np.ones(20), np.arange(20))]
+    copied = effect(*five, None, 2000, 0)
     for end in ("low", "high"):
         assert getattr(copied.mean, end) == pytest.approx(getattr(once.mean, end), abs=1e-9)
+    assert copied.shift == pytest.approx(once.shift)
 
 
-def test_false_alarms_of_the_paired_test_are_at_the_level(monkeypatch):
-    monkeypatch.setattr("tblib.metrics.DRAWS", 399)
-    rng = np.random.default_rng(2)
-    alarms = 0
-    for seed in range(400):
-        moved = rng.normal(0, 1, 80)
-        found = effect(moved, np.full(80, 0.1), np.arange(80), 400, seed)
-        alarms += is_used(0.0, found, found.p)
-    assert alarms / 400 < 0.05  # one side of a two-sided 5 %
-
-
-def test_use_does_not_depend_on_how_many_replicates_an_interval_has():
-    """With 50 replicates no bootstrap p passes Holm over twelve effects; the test has permutations of its own."""
-    rng = np.random.default_rng(3)
-    moved, flipped = rng.normal(1, 0.5, 80), (np.arange(80) % 3 == 0).astype(float)
-    few, many = (effect(moved, flipped, np.arange(80), replicates, 0) for replicates in (50, 2000))
-    assert few.p == many.p == 1e-4
-    crowd = {f"b{i}": evidence() for i in range(11)}
-    for found in (few, many):
-        assert judge_all(crowd | {"a": evidence(sufficiency=found)})["a"][0] == USED
-
-
-def test_one_call_of_42_is_no_use():
-    """One film is 2.4 % of 42, above the 2 % that use takes; its interval is not."""
-    moved = np.random.default_rng(0).normal(2, 0.5, 42)
-    for turned, used in ((1, False), (4, False), (12, True)):
-        found = effect(moved, (np.arange(42) < turned).astype(float), np.arange(42), 200, 0)
+def test_one_flipped_prediction_of_42_is_no_use():
+    for turned, used in ((1, False), (4, False), (6, True)):
+        after = np.where(np.arange(42) < turned, 2.0, -2.0)
+        references = logits_of(np.zeros(20), 42, 3)
+        found = effect(after, np.full(42, -3.0), np.ones(42), np.arange(42), references, 200, 0)
         assert found.flips.value == pytest.approx(turned / 42)
-        assert is_used(0.0, found, found.p) is used
+        assert (found.flips.low > 0) is used
+        assert is_used(0.0, found, 0.001) is used
 
 
-def test_a_handful_of_pairs_proves_nothing():
-    found = effect(np.ones(5), np.ones(5), np.arange(5), 500, 0)
-    assert found.p > 0.05  # of five pairs that all move one way: 2 / 32
+def test_the_share_of_a_cue_is_taken_on_the_same_films_as_the_networks():
+    """A cue that tells as much as the network has a share of 1, and a coin one around 0."""
+    rng = np.random.default_rng(0)
+    target = (np.arange(200) % 2).astype(np.int64)
+    network = Scored(target, target + rng.normal(0, 0.7, 200), np.arange(200))
+    audit = SimpleNamespace(replicates=300, seed=0)
+    same, coin = _share(network, network, audit), _share(replace(network, score=rng.normal(size=200)), network, audit)
+    assert tuple(same) == (1, 1, 1)
+    assert coin.low < 0 < coin.high < THRESHOLDS["share"]
+    assert _share(network, replace(network, score=-network.score), audit) is None
+
+
+def test_matching_is_compared_with_the_same_films_unmatched():
+    row = {"pairs": 10, "whole": 0.9, "value": 0.7, "low": 0.6, "high": 0.8}
+    assert tuple(matched.fall(row)) == pytest.approx((0.2, 0.1, 0.3))
+    assert matched.fall(row | {"pairs": 9}) is None
 
 
 def test_pairs_are_alike_and_each_film_is_in_one():

@@ -68,7 +68,7 @@ class Audit:
 
     @cached_property
     def reference_training(self) -> dict[str, Any]:
-        """The same for reference networks and planted cues: what shapes a network's invariances is as in the model's."""
+        """The same for reference networks and planted cues, but for what makes the model blind to some changes."""
         shaping = ("augmentation", "padding", "mitigation")
         return self.training | {name: self.model.training[name] for name in shaping if name in self.model.training}
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tblib.audit.effects import THRESHOLDS, Effect, holm, is_used
-from tblib.audit.views import BLIND
+from tblib.audit.views import BLIND, BLIND_WIDE, WIDEST
 from tblib.eda.prevalence import odds_text
 from tblib.metrics import Estimate
 from tblib.show.plots import GREEN, GREY, ORANGE, SKY, VERMILION, panels
@@ -237,6 +237,9 @@ def _lungs(results: dict[str, Any]) -> str:
         f"With the lungs painted over, small CNNs retrained on what is left have AUROC {mean_sd(row)} "
         f"({row['seeds']} seed(s), mean ± sd; {row['low']:.3f} to {row['high']:.3f} over films)"
     )
+    wide = next((row for row in results["region_ablation"] if row["region"] == BLIND_WIDE), None)
+    if wide:
+        text += f", and {mean_sd(wide)} without {WIDEST} px (of 512) around them, too"
     if whole > 0.5:
         text += f", {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the CNN has above chance on whole films"
     sets = results["external"]["sets"]

@@ -4,11 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from tblib.arrays import Mask, Pixels
+from tblib.films.edits import SIDE
 from tblib.mitigation import MID_GREY
 
 CENTRE = 0.6  # share of a side
+CORNER = 0.2  # share of a side
+FINE = 0.012  # sigma of the blur that leaves fine detail, share of the side
+WIDEST = 25  # px (of `SIDE`): widest margin around the lungs
 
 
 @dataclass(frozen=True)
@@ -19,17 +24,21 @@ class Region:
         sees: what is in view, in words.
         in_view: (lung masks bool (N, S, S), seed) -> bool (N, S, S), True where the film is in view.
         outline: show the lung mask, white on black, instead of the film.
+        residual: show what a blur removes from the film, on `MID_GREY`, instead of the film.
     """
 
     name: str
     sees: str
     in_view: Callable[[Mask, int], Mask]
     outline: bool = False
+    residual: bool = False
 
     def left_of(self, images: Pixels, masks: Mask, seed: int = 0) -> Pixels:
         """Films uint8 (N, S, S) with lung masks bool (N, S, S), restricted to the region; the rest is `MID_GREY`."""
         if self.outline:
             return np.where(masks, np.uint8(255), np.uint8(0))
+        if self.residual:
+            return np.stack([_residual(film) for film in images])
         return np.where(self.in_view(masks, seed), images, np.uint8(MID_GREY))
 
 
@@ -44,6 +53,31 @@ def _border(share: float) -> Region:
     wide = f"{share:.0%}".replace("%", " %")
     told = f"the outermost {wide} of each side"
     return Region(f"border {wide}", told, lambda masks, seed: _beyond(masks, max(1, round(share * masks.shape[1]))))
+
+
+def _residual(film: Pixels) -> Pixels:
+    blurred = gaussian_filter(film.astype(np.float32), FINE * len(film))
+    return (MID_GREY + film - blurred).round().clip(0, 255).astype(np.uint8)
+
+
+def _without_widened(pixels: int) -> Region:
+    """The film without the lungs and a margin of `pixels` at `SIDE` px per side: no rim of the lungs is left."""
+
+    def in_view(masks: Mask, seed: int) -> Mask:
+        margin = pixels * masks.shape[1] / SIDE
+        return np.stack([distance_transform_edt(~mask) > margin if mask.any() else ~mask for mask in masks])
+
+    return Region(
+        f"outside the lungs + {pixels} px", f"all but the lungs and {pixels} px (of {SIDE}) around them", in_view
+    )
+
+
+def _corners(masks: Mask, seed: int) -> Mask:
+    seen, width = np.zeros_like(masks), round(CORNER * masks.shape[1])
+    for rows in (slice(None, width), slice(-width, None)):
+        for columns in (slice(None, width), slice(-width, None)):
+            seen[:, rows, columns] = True
+    return seen
 
 
 def _another_films(masks: Mask, seed: int) -> Mask:
@@ -61,10 +95,14 @@ _ALL = (
         f"all but the middle {100 * CENTRE:.0f} % of both sides",
         lambda masks, seed: _beyond(masks, round((1 - CENTRE) / 2 * masks.shape[1])),
     ),
+    Region("corners", f"four squares of {100 * CORNER:.0f} % of the side in the corners", _corners),
     BLIND,
+    *map(_without_widened, (5, 10, WIDEST)),
     Region("lung shape only", "the outline of the lungs and nothing else", lambda masks, seed: masks & False, True),
     Region("another film's lungs cut", "what lies within another film's lungs", _another_films),
     Region("lungs only", "what lies within the film's own lungs", lambda masks, seed: masks),
+    Region("fine detail", "what a narrow blur takes away", lambda masks, seed: np.ones_like(masks), residual=True),
     WHOLE,
 )
+BLIND_WIDE = _without_widened(WIDEST).name
 REGIONS = {region.name: region for region in _ALL}

@@ -1,0 +1,111 @@
+"""Reference networks: the films they train on carry every cue equally often in both classes, or not at all."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tblib.audit.edited import PUT, edited_films
+from tblib.audit.references import OUTSIDE, SEEN, VARIANTS, judged, measure, neutral_films, put_chances
+from tblib.audit.study import Audit, open_audit
+from tblib.catalogue import build_catalogue, usable
+from tblib.films import cues
+from tblib.films.artefacts import artefacts, facts
+from tblib.films.database import open_database
+from tblib.films.film import Film
+from tblib.mitigation import ModelInput
+from tblib.phantoms.demo import write_demo
+from tblib.phantoms.presets import CLEAN, Prevalence
+
+MARKS = ("marker", "white_rectangle", "bordered")
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory) -> tuple[SimpleNamespace, pd.DataFrame]:
+    """An audit of films of which one class has markers, the other one rectangles and borders; and their catalogue."""
+    bare = {name: Prevalence(0, 0) for name in CLEAN}
+    preset = bare | {
+        "plain": Prevalence(0.9, 0.0),
+        "white_rectangle": Prevalence(0.0, 0.6),
+        "white_border": Prevalence(0.0, 0.6),
+    }
+    database = open_database(write_demo(tmp_path_factory.mktemp("demo") / "films.zip", 48, 0, preset))
+    table = usable(build_catalogue(database).table)
+    target = (table["label"] == database.positive).to_numpy(np.int64)
+    audit = SimpleNamespace(
+        films=table,
+        target=target,
+        database=database,
+        seed=0,
+        edit_masks=None,
+        model=SimpleNamespace(input=ModelInput(512)),
+        greys=lambda rows: [database.film(file).grey for file in table["file"].iloc[rows]],
+        associations={"sharpness, compression": SimpleNamespace(score=np.arange(len(table), dtype=float))},
+    )
+    return audit, table
+
+
+def carried(films: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame([facts(artefacts(Film("L", film), film.size)) for film in films])
+
+
+def test_exposed_films_carry_every_cue_as_often_in_both_classes(unequal):
+    audit, table = unequal
+    exposed, _ = neutral_films(audit, np.arange(len(table)))
+    assert exposed.shape == (VARIANTS, len(table), 512, 512)
+    found = carried(exposed.reshape(-1, 512, 512))
+    positive = np.tile(audit.target == 1, VARIANTS)
+    for name in MARKS:
+        before = abs(np.diff(table.groupby(audit.target)[name].mean())[0])
+        after = abs(found.loc[positive, name].mean() - found.loc[~positive, name].mean())
+        assert before > 0.3
+        assert after < 0.25, name
+
+
+def test_unexposed_films_carry_no_cue_that_can_be_taken_off(unequal):
+    audit, table = unequal
+    (unexposed,) = neutral_films(audit, np.arange(len(table)))[1]
+    found = carried(unexposed)
+    for name in MARKS:
+        assert table[name].mean() > 0.15
+        assert found[name].mean() < 0.05, name
+
+
+@given(st.lists(st.booleans(), min_size=8, max_size=60))
+def test_chances_make_a_cue_equally_common(carries):
+    target = np.arange(len(carries)) % 2
+    own = np.array(carries)
+    shares = [own[target == label].mean() for label in (0, 1)]
+    expected = [share + (1 - share) * chance for share, chance in zip(shares, put_chances(own, target), strict=True)]
+    assert expected == pytest.approx([max(*shares, SEEN)] * 2)
+
+
+@pytest.fixture(scope="module")
+def audit(smoke) -> Audit:
+    return open_audit(smoke, "smoke", None, None, 50, 0)
+
+
+def test_references_score_what_is_judged_with_as_many_networks_as_the_budget_says(audit):
+    films = edited_films(audit)
+    found = measure(audit, films)
+    assert {name for name, _ in found.logits} <= judged(audit)
+    assert {(cue.name, PUT) for cue in cues.EDITED} & set(films.pairs) <= set(found.logits)  # this budget plants cues
+    for way, logits in found.logits.items():
+        networks = audit.budget.outside_references if way == OUTSIDE else audit.budget.references
+        assert logits.shape == (networks, 2, len(films.pairs[way].rows))
+    assert len(found.aurocs) == audit.budget.references
+
+
+def test_the_rarer_class_is_not_left_out_of_the_references_films(audit):
+    rows = audit.reference_rows
+    assert len(rows) == len(set(rows)) <= audit.budget.films
+    assert audit.train[rows].all()
+    positives = int((audit.target[audit.train] == 1).sum())
+    assert int(audit.target[rows].sum()) == min(positives, audit.budget.films // 2)
+
+
+def test_references_are_augmented_as_the_model_is(audit):
+    assert audit.reference_training["augmentation"] == audit.model.training["augmentation"]
