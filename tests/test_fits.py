@@ -39,7 +39,6 @@ def test_a_region_leaves_the_film_or_one_grey(name):
         assert set(np.unique(left)) == {0, 255}
     elif name == "fine detail":
         assert np.abs(left.mean((1, 2)) - MID_GREY).max() < 2
-        assert (left.std((1, 2)) < FILMS.std((1, 2))).all()
     else:
         assert ((left == FILMS) | (left == MID_GREY)).all()
 

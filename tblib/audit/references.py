@@ -2,7 +2,8 @@
 
 Any network moves when something bright, sharp or odd appears on a film. Whether the one under audit uses a cue shows
 only in comparison with networks that cannot have learnt it: half of them see every cue equally often in both classes
-(*exposed*), the other half see none of those that can be taken off or covered (*unexposed*).
+(*exposed*), the other half see no marker, painted block or border at all (*unexposed*). What changes a whole film cannot
+be taken off without a trace, so the latter see tints, tones and sharpness equally often in both classes, too.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tblib.audit.study import Audit
 from tblib.films.cues import EDITED, Cue, put_marker, without, without_boxes
 
 SEEN = 0.4  # least share of the exposed films of either class that carry a cue, even if hardly any does by nature
-VARIANTS = 4  # of each training film; an exposed network sees one of them
+VARIANTS = 3  # of each training film; a network sees one of them
 OUTSIDE: Way = ("outside the lungs", PUT)
 
 
@@ -63,7 +64,7 @@ def _both(found: list[dict[str, Any]]) -> Floats:
 
 
 def _named(audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
-    """Networks for the cues of the table: the odd ones see none of them, the even ones see them in both classes."""
+    """Networks for the cues of the table: exposed those of even seeds, unexposed those of odd ones."""
     if not films.pairs:
         return []
     edited, placebo = films.stacked()
@@ -93,7 +94,7 @@ def judged(audit: Audit) -> set[str]:
 
 
 def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
-    """Exposed films, uint8 (VARIANTS, N, S, S), and unexposed ones, uint8 (1, N, S, S), from the films at `rows`."""
+    """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) each, from the films at `rows`."""
     table, target = audit.films.iloc[rows].reset_index(drop=True), audit.target[rows]
     carried = {cue.name: _carried(audit, cue)[rows] for cue in EDITED}
     chances = {name: put_chances(each, target) for name, each in carried.items()}
@@ -101,18 +102,22 @@ def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
     masks = None if audit.edit_masks is None else audit.edit_masks[rows]
 
     def of(place: int, grey: Pixels) -> list[Pixels]:
-        """The variants of one film, and last the film without cues."""
+        """The exposed variants of one film, then the unexposed ones."""
         row, mask = table.iloc[place], None if masks is None else masks[place]
         due = {name: each[target[place]] for name, each in chances.items() if not carried[name][place]}
-        own = [cue for cue in EDITED if carried[cue.name][place]]
+        own = [cue for cue in EDITED if carried[cue.name][place] and cue.shape]
+        whole = {cue.name: due[cue.name] for cue in EDITED if cue.name in due and not cue.shape}
         drawn = [np.random.default_rng([audit.seed, place, variant]) for variant in range(VARIANTS)]
         seen = [_exposed(grey, row, due, kinds, mask, rng) for rng in drawn]
-        return [audit.model.input.of(film) for film in (*seen, _unexposed(grey, row, own, drawn[0]))]
+        bare = _unexposed(grey, row, own, drawn[0])
+        return [
+            audit.model.input.of(film) for film in seen + [_exposed(bare, row, whole, [], mask, rng) for rng in drawn]
+        ]
 
     greys = audit.greys(rows)
     made = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, grey) for place, grey in enumerate(greys))
     stacked = np.ascontiguousarray(np.array(made, np.uint8).swapaxes(0, 1))
-    return stacked[:-1], stacked[-1:]
+    return stacked[:VARIANTS], stacked[VARIANTS:]
 
 
 def put_chances(carried: Mask, target: Ints) -> tuple[float, float]:
@@ -158,7 +163,7 @@ def _exposed(
 
 
 def _unexposed(grey: Pixels, row: pd.Series, own: list[Cue], rng: np.random.Generator) -> Pixels:
-    """A film without those of its own cues that can be taken off or covered."""
+    """A film without its own marks."""
     film = grey
     for cue in own:
         film = without(cue, film, row, rng)
