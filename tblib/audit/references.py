@@ -2,8 +2,8 @@
 
 Any network moves when something bright, sharp or odd appears on a film. Whether the one under audit uses a cue shows
 only in comparison with networks that cannot have learnt it: half of them see every cue equally often in both classes
-(*exposed*), the other half see no marker, painted block or border at all (*unexposed*). What changes a whole film cannot
-be taken off without a trace, so the latter see tints, tones and sharpness equally often in both classes, too.
+(*exposed*), the other half see no marker, painted block or border at all (*unexposed*). What changes a whole film
+cannot be taken off without a trace, so the latter see tints, tones and sharpness equally often in both classes, too.
 """
 
 from dataclasses import dataclass
