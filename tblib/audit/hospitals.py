@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from tblib.arrays import Mask
 from tblib.audit import external
 from tblib.audit.study import Audit
+from tblib.eda.baselines import GREY_HISTOGRAM
 from tblib.evaluate import Calibration
 from tblib.films import duplicates
+from tblib.metrics import Estimate, auroc
 from tblib.phantoms import lungs
 from tblib.show.plots import BLUE, VERMILION, entry, nothing, panels
 from tblib.show.text import NONE, by_name, estimate
@@ -19,7 +21,8 @@ from tblib.show.text import NONE, by_name, estimate
 def measure(audit: Audit) -> dict[str, Any]:
     """Metrics of the CNN on films of other hospitals, one row per set, and the Dice of lung masks there."""
     if not audit.sets:
-        return {"sets": [], "lungs": _dice_of_known(audit), "note": "no external database was given"}
+        none = "no external database was given"
+        return {"sets": [], "lungs": _dice_of_known(audit), "note": none, "predicted": predicted(audit)}
     metrics = audit.run.facts("metrics.json")
     scaling = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
     internal = audit.run.table("predictions.csv").query("part == 'test'")
@@ -32,7 +35,24 @@ def measure(audit: Audit) -> dict[str, Any]:
         known = lungs.known_masks(found.database, found.files, duplicates.THUMBNAIL)
         if known is not None:
             masks.append(_dice(found.name, known, lungs.lung_network().masks(found.thumbnails)))
-    return {"sets": sets, "lungs": masks, "note": ""}
+    return {"sets": sets, "lungs": masks, "note": "", "predicted": predicted(audit)}
+
+
+def predicted(audit: Audit) -> dict[str, Any]:
+    """AUROC that other hospitals may see: inside − shuffled + 0.5 (npj Digital Medicine 7:124, 2024).
+
+    `shuffled` is the AUROC of what is left of the films when their pixels are shuffled, the grey histogram, on the
+    same held-out films; the interval is a bootstrap of both together. Nothing about lungs is left in it.
+    """
+    inside, weights = audit.held_out, audit.weights
+    left, ones = (
+        audit.held_out_with(audit.baseline_scores[GREY_HISTOGRAM][~audit.train]),
+        np.ones((1, len(inside.score))),
+    )
+    values = {name: float(auroc(one, ones)[0]) for name, one in (("inside", inside), ("shuffled", left))}
+    value = values["inside"] - values["shuffled"] + 0.5
+    low, high = np.quantile(auroc(inside, weights) - auroc(left, weights) + 0.5, [0.025, 0.975])
+    return values | {"auroc": Estimate(value, float(min(low, value)), float(max(high, value)))._asdict()}
 
 
 def _dice_of_known(audit: Audit) -> list[dict[str, Any]]:
@@ -76,8 +96,9 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
         f"below {row['p5']:.3f})"
         for row in found["lungs"]
     )
+    fall = _fall(found)
     if not found["sets"]:
-        return f"No external database was given, so it is not known what the CNN does elsewhere. {dice}"
+        return f"No external database was given, so it is not known what the CNN does elsewhere. {fall} {dice}"
     told = []
     for one in found["sets"]:
         point = next(point for name, point in one["points"].items() if name != "0.5")
@@ -88,7 +109,24 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
             f"{estimate(point['specificity'], True)} there. Duplicates of training "
             f"films left out: {one['duplicates_left_out']}."
         )
-    return " ".join([*told, dice + "." if dice else ""])
+    return " ".join([*told, fall, dice + "." if dice else ""])
+
+
+def _fall(found: dict[str, Any]) -> str:
+    """The predicted AUROC, and how it compares with what was measured."""
+    guess = found["predicted"]
+    low, high = guess["auroc"]["low"], guess["auroc"]["high"]
+    text = (
+        f"With their pixels shuffled, so that only the histogram is left, the held-out films still give AUROC "
+        f"{guess['shuffled']:.3f}; {guess['inside']:.3f} inside less what that adds to chance leaves "
+        f"{estimate(guess['auroc'])}, an estimate of what other hospitals may see"
+    )
+    sets = [
+        f"{one['auroc']['value']:.3f} on “{one['set']}”, {'within' if low <= one['auroc']['value'] <= high else 'beyond'} "
+        "its interval"
+        for one in found["sets"]
+    ]
+    return f"{text}; measured: {'; '.join(sets)}." if sets else f"{text}."
 
 
 def table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame:
