@@ -115,15 +115,15 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
 def _fall(found: dict[str, Any]) -> str:
     """The predicted AUROC, and how it compares with what was measured."""
     guess = found["predicted"]
-    low, high = guess["auroc"]["low"], guess["auroc"]["high"]
+    near = {True: "within", False: "beyond"}
     text = (
         f"With their pixels shuffled, so that only the histogram is left, the held-out films still give AUROC "
         f"{guess['shuffled']:.3f}; {guess['inside']:.3f} inside less what that adds to chance leaves "
         f"{estimate(guess['auroc'])}, an estimate of what other hospitals may see"
     )
     sets = [
-        f"{one['auroc']['value']:.3f} on “{one['set']}”, {'within' if low <= one['auroc']['value'] <= high else 'beyond'} "
-        "its interval"
+        f"{(value := one['auroc']['value']):.3f} on “{one['set']}”, "
+        f"{near[guess['auroc']['low'] <= value <= guess['auroc']['high']]} its interval"
         for one in found["sets"]
     ]
     return f"{text}; measured: {'; '.join(sets)}." if sets else f"{text}."
