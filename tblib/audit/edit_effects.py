@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tblib.arrays import Floats, Ints, Pixels
-from tblib.audit.edited import PUT, TAKEN, EditedFilms, lacking
+from tblib.audit.edited import PUT, TAKEN, EditedFilms, Way, lacking
 from tblib.audit.effects import FEWEST_GROUPS, Effect, effect, mean_change, plain
 from tblib.audit.pairs import added, only
 from tblib.audit.references import References
@@ -20,6 +20,7 @@ from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
 from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, draw_film, nothing, panels, tiles
 from tblib.show.text import by_name, percent, signed
 
+Scores = dict[Way, tuple[Floats, Floats]]  # logits after the edit and after the placebo
 WAYS = (PUT, TAKEN)
 DOSED = 60  # films, evenly spaced, on which doses are tried; a few more are possible
 TOO_FEW = "under five films"
@@ -59,26 +60,34 @@ class CueEffects:
 
 def measure(audit: Audit, films: EditedFilms, references: References, doses: bool = True) -> dict[str, CueEffects]:
     """Name of each cue -> effects of its edits on the CNN, and on the reference networks."""
-    edited, placebo = films.stacked()
-    after, before = films.split(audit.predict(edited)), films.split(audit.predict(placebo))
+    after, before = (films.split(audit.predict(each)) for each in films.stacked())
+    scored = {way: (after[way], before[way]) for way in films.pairs}
     found = {}
     for cue in AUDITED:
-        ways = {way: (after[cue.name, way], before[cue.name, way]) for way in WAYS if (cue.name, way) in films.pairs}
-        effects = _effects(audit, films, references, cue, ways)
-        at_one = ways.get(PUT) if len(cue.doses) > 1 else None
-        found[cue.name] = replace(effects, doses=_doses(audit, films, cue, at_one) if doses and at_one else None)
+        effects, put, taken = (
+            effects_of(audit, films, references, cue.name, scored),
+            scored.get((cue.name, PUT)),
+            scored.get((cue.name, TAKEN)),
+        )
+        found[cue.name] = CueEffects(
+            audit.associations[cue.name].towards,
+            effects.get(PUT),
+            effects.get(TAKEN),
+            taken and _fall(audit, films, cue, *taken),
+            _by_class(audit, films, cue.name, scored),
+            _doses(audit, films, cue, put[0] - put[1]) if doses and put and len(cue.doses) > 1 else None,
+        )
     return found
 
 
-def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: tuple[Floats, Floats]) -> tuple[dict[str, Any], ...]:
-    """Mean change of the logit at each dose, on a few films; those of dose 1 are scored already (`at_one`)."""
+def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: Floats) -> tuple[dict[str, Any], ...]:
+    """Mean change of the logit at each dose, on a few films; the changes at dose 1 are known (`at_one`)."""
     few, rows = np.arange(len(films.rows))[:: max(1, len(films.rows) // DOSED)], []
     masks = None if audit.edit_masks is None else audit.edit_masks[films.rows][few]
     can, one = lacking(cue, films.table)[few], films.pairs[cue.name, PUT]
     for dose in cue.doses:
         if dose == 1:
-            chosen = np.isin(one.rows, few)
-            moved = (at_one[0] - at_one[1])[chosen]
+            moved = at_one[np.isin(one.rows, few)]
         else:
             greys = [films.greys[place] for place in few]
             pairs = only(added(cue, greys, audit.model.input, audit.seed, dose, masks), can)
@@ -101,25 +110,30 @@ def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels
     return names, films
 
 
-def _effects(
-    audit: Audit, films: EditedFilms, references: References, cue: Cue, ways: dict[str, tuple[Floats, Floats]]
-) -> CueEffects:
-    """Effects of one cue's edits from the logits after the edit and after the placebo, overall and per class."""
-    towards, found, by_class = audit.associations[cue.name].towards, {}, []
-    for way, (after, before) in ways.items():
-        pairs, others = films.pairs[cue.name, way], references.logits.get((cue.name, way))
-        rows = films.rows[pairs.rows]
-        for label in (None, 0, 1):
-            own = np.ones(len(rows), bool) if label is None else audit.target[rows] == label
-            among = None if others is None or label is not None else others
-            given = after[own], before[own], (towards * pairs.sign)[own], audit.group[rows][own]
-            one = effect(*given, among, audit.replicates, audit.seed)
-            if label is None:
-                found[way] = one
-            else:
-                by_class.append({"way": way, "label": label, "effect": one and plain(one)})
-    fall = _fall(audit, films, cue, *ways[TAKEN]) if TAKEN in ways else None
-    return CueEffects(towards, found.get(PUT), found.get(TAKEN), fall, tuple(by_class))
+def effects_of(
+    audit: Audit, films: EditedFilms, references: References, cue: str, scored: Scores
+) -> dict[str, Effect | None]:
+    """Direction -> effect of a cue's edits on the network that `scored` the edited films and the placebos."""
+    found, towards = {}, audit.associations[cue].towards
+    for way in (way for way in WAYS if (cue, way) in scored):
+        pairs, (after, before) = films.pairs[cue, way], scored[cue, way]
+        group, others = audit.group[films.rows[pairs.rows]], references.logits.get((cue, way))
+        found[way] = effect(after, before, towards * pairs.sign, group, others, audit.replicates, audit.seed)
+    return found
+
+
+def _by_class(audit: Audit, films: EditedFilms, cue: str, scored: Scores) -> tuple[dict[str, Any], ...]:
+    """Effects of a cue's edits on the films of each class alone."""
+    rows, towards = [], audit.associations[cue].towards
+    for way in (way for way in WAYS if (cue, way) in scored):
+        pairs, (after, before) = films.pairs[cue, way], scored[cue, way]
+        of = films.rows[pairs.rows]
+        for label in (0, 1):
+            own = audit.target[of] == label
+            given = after[own], before[own], (towards * pairs.sign)[own], audit.group[of][own]
+            one = effect(*given, None, audit.replicates, audit.seed)
+            rows.append({"way": way, "label": label, "effect": one and plain(one)})
+    return tuple(rows)
 
 
 def _fall(audit: Audit, films: EditedFilms, cue: Cue, without: Floats, placebo: Floats) -> Estimate:
