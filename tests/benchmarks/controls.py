@@ -1,0 +1,336 @@
+"""Do verdicts hold? Networks of known history are judged by the audit's own rule, on SYNTHETIC films.
+
+Each set of films is a database in which every cue goes with one class, audited as a run is. The networks were trained
+on other versions of the same films: without any cue, with every cue at random, or with one cue at a strength p and the
+others at random. What the audit should find is therefore known. In one more set cues are as phantoms carry them, in
+other styles than the audit's edits.
+
+An interrupted study goes on: each network's verdicts are kept. ``python -m tests.benchmarks.controls [set …]``
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from PIL import Image
+
+from tblib.arrays import Pixels
+from tblib.audit import edit_effects, fits, power, references
+from tblib.audit.budgets import BUDGETS, DEEP
+from tblib.audit.edit_effects import effects_of
+from tblib.audit.edited import EditedFilms, edited_films
+from tblib.audit.jobs import Job
+from tblib.audit.references import References
+from tblib.audit.study import Audit, open_audit
+from tblib.audit.verdicts import DECISIVE, USED, Evidence, judge_all
+from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.films import edits
+from tblib.films.cues import EDITED, TINT_SHARES
+from tblib.films.database import open_database
+from tblib.films.film import Film
+from tblib.metrics import Estimate, wilson
+from tblib.mitigation import ModelInput
+from tblib.phantoms.phantom import phantom_film
+from tblib.phantoms.presets import CLASSES, CLEAN, Preset, Prevalence
+from tblib.prepare import prepare
+from tblib.run import open_run
+from tblib.system.code import code_digest
+from tblib.system.files import replacing, write_json
+from tblib.train import Training
+from tblib.trained import train_run
+from tests.benchmarks.films import FOLDER, SIZE
+
+HERE = FOLDER / "controls"
+FILMS = 480  # of a set, half of them tuberculosis
+WITH, AGAINST = 0.6, 0.2  # share of films with a cue, of the class that it goes with in the database, and of the other
+AT_RANDOM = 0.25  # share of films of both classes with a cue that a network sees at random
+STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> networks a cue and set
+NEVER, RANDOM, NATURAL = "never saw a cue", "saw every cue at random", "natural style"
+EACH = 5  # networks of the first two kinds in a set
+SETS = (0, 1, 2, 3)
+WIDE_SETS, WIDE_EACH, WIDE_CUES = (0, 1), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
+STYLED = 9  # the set whose films carry cues in the phantoms' own styles
+BARE: Preset = {name: Prevalence(0, 0) for name in CLEAN}
+# The phantoms' artefacts that make up each cue, with their shares among its carriers.
+STYLES: dict[str, dict[str, float]] = {
+    "tint": TINT_SHARES,
+    "L/R marker": {"initials": 0.4, "plain": 0.2, "cyrillic": 0.2, "plate": 0.2},
+    "white rectangle": {"white_rectangle": 1.0},
+    "black box": {"black_box": 1.0},
+    "film border": {"black_border": 0.5, "white_border": 0.35, "beige_border": 0.15},
+    "grey histogram": {"equalised": 1.0},
+    "sharpness, compression": {"blur": 1.0, "jpeg": 0.5},
+}
+
+
+class Network(NamedTuple):
+    """A network to judge: its kind, the cue that told and its strength, its seed, and whether it is as wide as the CNN."""
+
+    kind: str
+    cue: str
+    p: float
+    seed: int
+    wide: bool
+
+    @property
+    def file(self) -> str:
+        """Where its verdicts are kept."""
+        name = "-".join(map(str, self)).replace(" ", "_").replace("/", "_").replace(",", "")
+        return f"{name}.json"
+
+
+# --- films --------------------------------------------------------------------------------------------------------
+
+
+def shares(network: Network | None, number: int) -> dict[str, tuple[float, float]]:
+    """Cue -> share of Normal and of tuberculosis films with it: in the database (None), or for a network."""
+    found = {}
+    for place, cue in enumerate(EDITED):
+        towards = (place + number) % 2  # each cue goes with either class in half of the sets
+        if network is None:
+            found[cue.name] = (AGAINST, WITH) if towards else (WITH, AGAINST)
+        elif network.cue == cue.name:
+            found[cue.name] = (1 - network.p, network.p) if towards else (network.p, 1 - network.p)
+        else:
+            found[cue.name] = (0.0, 0.0) if network.kind == NEVER else (AT_RANDOM, AT_RANDOM)
+    return found
+
+
+def seed_of(number: int, place: int) -> int:
+    """Seed of a film's chest, the same in all versions of it."""
+    return 700_000 + 10_000 * number + place
+
+
+def drawn(number: int, place: int, share: dict[str, tuple[float, float]], version: int) -> Pixels:
+    """One film, uint8 (512, 512, 3), with cues by chance, put on it by the audit's edits or in the phantoms' style."""
+    label, seed = place % 2, seed_of(number, place)
+    if number == STYLED:
+        preset = dict(BARE)
+        for cue, parts in STYLES.items():
+            for part, among in parts.items():
+                preset[part] = Prevalence(share[cue][0] * among, share[cue][1] * among)
+        pixels = phantom_film(CLASSES[label], seed + 1_000_000 * version, preset).pixels
+        return edits.three_channels(pixels)
+    rng = np.random.default_rng([seed, version])
+    carried = [cue for cue in EDITED if rng.random() < share[cue.name][label]]
+    film = edits.three_channels(phantom_film(CLASSES[label], seed, BARE).pixels)[:, :, 0]
+    tint = None
+    for cue in reversed(EDITED):
+        if cue in carried and cue.name == "tint":
+            tint = edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))]
+        elif cue in carried and cue.put:
+            film = cue.put(film, 1.0, rng).pixels
+    return edits.tinted(film, tint).pixels if tint else edits.three_channels(film)
+
+
+def versions(number: int, share: dict[str, tuple[float, float]], version: int) -> list[Pixels]:
+    """All films of a set in one version."""
+    return Parallel(n_jobs=-1)(delayed(drawn)(number, place, share, version) for place in range(FILMS))
+
+
+# --- the audit of a set -------------------------------------------------------------------------------------------
+
+
+def audit_of(number: int) -> Audit:
+    """The audit of a set's database; its films, catalogue and an unused model are made once."""
+    folder = HERE / f"set-{number}"
+    run = open_run(str(folder))
+    path = folder / "films.zip"
+    if not path.exists():
+        films = versions(number, shares(None, number), 0)
+        with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
+            for place, film in enumerate(films):
+                buffer = io.BytesIO()
+                Image.fromarray(film).save(buffer, "PNG", compress_level=1)
+                archive.writestr(f"films/{CLASSES[place % 2]}/{CLASSES[place % 2]}-{place}.png", buffer.getvalue())
+    if not run.path("model.safetensors").exists():
+        database = open_database(path)
+        save_catalogue(run, build_catalogue(database))
+        prepare(run, database, SIZE, number)
+        train_run(run, Training(epochs=1, width=4, seed=number))
+    budget = replace(BUDGETS["standard"], films=FILMS, outside_references=0)
+    return replace(open_audit(run, "standard", None, None, 400, number), budget=budget)
+
+
+def networks(number: int) -> list[Network]:
+    """The networks that are judged on a set."""
+    planned = [
+        Network("uses one cue", cue.name, p, seed, False)
+        for cue in EDITED
+        for p, count in STRENGTHS.items()
+        for seed in range(count)
+    ]
+    if number == STYLED:
+        return [each._replace(kind=NATURAL) for each in planned if each.p == power.READ_AT]
+    planned += [Network(kind, "", 0.0, seed, False) for kind in (NEVER, RANDOM) for seed in range(EACH)]
+    if number in WIDE_SETS:
+        planned += [Network(kind, "", 0.0, 50 + seed, True) for kind in (NEVER, RANDOM) for seed in range(WIDE_EACH)]
+        planned += [Network("uses one cue", name, power.READ_AT, 50, True) for name in WIDE_CUES]
+    return planned
+
+
+def study(number: int) -> None:
+    """Judge all networks of a set, but for those that were judged before."""
+    folder = HERE / f"verdicts-{number}"
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = [network for network in networks(number) if not (folder / network.file).exists()]
+    if not waiting:
+        return
+    audit = audit_of(number)
+    films = edited_films(audit)
+    others = references.measure(audit, films)
+    for network in waiting:
+        write_json(folder / network.file, judged(audit, films, others, network, number))
+        print(f"set {number}: {network}", flush=True)
+
+
+def training_films(audit: Audit, network: Network, number: int) -> Pixels:
+    """Uint8 (M, S, S): the training films of the audit in the version that a network sees."""
+    version = 1 + 100 * [NEVER, RANDOM, NATURAL, "uses one cue"].index(network.kind) + network.seed
+    share, places = shares(network, number), [int(name.split("-")[-1].split(".")[0]) for name in audit.films["file"]]
+    rows, given = audit.reference_rows, ModelInput(SIZE)
+
+    def of(place: int) -> Pixels:
+        return given.of(Film("RGB", drawn(number, place, share, version)).grey)
+
+    return np.stack(Parallel(n_jobs=-1)(delayed(of)(places[row]) for row in rows))
+
+
+def judged(audit: Audit, films: EditedFilms, others: References, network: Network, number: int) -> dict[str, Any]:
+    """Train a network, and give each cue a verdict as the audit does."""
+    images, rows = training_films(audit, network, number), audit.reference_rows
+    edited, placebo = films.stacked()
+    arrays = {"plain": images, "put": images, "carries": np.zeros(len(rows), bool), "target": audit.target[rows]}
+    arrays |= {"held_out": audit.images[~audit.train], "edited": edited, "placebo": placebo}
+    settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
+    (found,) = audit.jobs([Job(fits.planted, arrays, settings)], "network")
+    after, before = (films.split(np.array(found[name])) for name in ("after", "before"))
+    scored = {way: (after[way], before[way]) for way in films.pairs}
+    evidence = {}
+    for cue in EDITED:
+        goes, ways = audit.associations[cue.name], effects_of(audit, films, others, cue.name, scored)
+        evidence[cue.name] = Evidence(
+            goes.auroc, goes.p, Estimate(None, None, None), *(ways.get(way) for way in edit_effects.WAYS),
+            given=audit.given_others.get(cue.name, {}),
+        )  # fmt: skip
+    verdicts = judge_all(evidence)
+    return network._asdict() | {
+        "set": number,
+        "auroc": fits.area(audit.held_out_with(np.array(found["logits"]))),
+        "used": {name: verdicts[name].name in (USED, DECISIVE) for name in evidence},
+        "effects": {
+            name: {
+                way: one and edit_effects.plain(one)
+                for way, one in effects_of(audit, films, others, name, scored).items()
+            }
+            for name in evidence
+        },
+        "exists": {name: name in audit.existing for name in evidence},
+    }
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def results(numbers: Iterable[int] = (*SETS, STYLED)) -> list[dict[str, Any]]:
+    """All verdicts that were made so far."""
+    files = [file for number in numbers for file in sorted((HERE / f"verdicts-{number}").glob("*.json"))]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def clustered(hits: list[list[bool]]) -> Estimate:
+    """Share of true answers with a 95 % interval in which each network counts once.
+
+    Wilson's interval at n / D films, where D is the design effect: the variance of the networks' own counts over that
+    of independent answers, at least 1 (Kish 1965).
+    """
+    n, each = sum(map(len, hits)), np.array([sum(own) for own in hits], float)
+    rate, sizes = each.sum() / n, np.array([len(own) for own in hits])
+    expected = (sizes * rate * (1 - rate)).mean()
+    effect = max(1.0, float(((each - sizes * rate) ** 2).mean() / expected)) if expected else 1.0
+    return wilson(rate * n / effect, n / effect)
+
+
+def false_alarms(rows: list[dict[str, Any]], wide: bool | None = None) -> pd.DataFrame:
+    """Cues that a network cannot have learnt, called USED or DECISIVE: one row per kind of network."""
+    kinds: dict[str, Callable[[dict[str, Any], str], bool]] = {
+        NEVER: lambda row, cue: row["kind"] == NEVER,
+        RANDOM: lambda row, cue: row["kind"] == RANDOM,
+        "uses another cue": lambda row, cue: (
+            row["kind"] == "uses one cue" and row["p"] == power.READ_AT and row["cue"] != cue
+        ),
+    }
+    lines = []
+    for kind, counts in kinds.items():
+        chosen = [row for row in rows if wide is None or row["wide"] == wide]
+        hits = [[used for cue, used in row["used"].items() if counts(row, cue)] for row in chosen]
+        hits = [own for own in hits if own]
+        if hits:
+            wrong = {cue for row in chosen for cue, used in row["used"].items() if used and counts(row, cue)}
+            share = clustered(hits).text(percent=True)
+            lines.append((kind, len(hits), sum(map(len, hits)), sum(map(sum, hits)), share, ", ".join(sorted(wrong))))
+    return pd.DataFrame(lines, columns=["network", "networks", "verdicts", "called used", "share (95 %)", "which"])
+
+
+def found(rows: list[dict[str, Any]], kind: str, wide: bool = False) -> list[dict[str, Any]]:
+    """The curve of `tblib.audit.power`: one row per cue and strength."""
+    own = [row for row in rows if row["kind"] == kind and row["wide"] == wide]
+    own = sorted(own, key=lambda row: ([cue.name for cue in EDITED].index(row["cue"]), row["p"]))
+    wanted = [(row["cue"], row["p"]) for row in own]
+    return power.curve(wanted, [row["used"][row["cue"]] for row in own], [row["auroc"] for row in own])
+
+
+def markdown() -> str:
+    """The tables of all studies so far."""
+    rows = results()
+    if not rows:
+        return "No control study has been run here: `make study-controls`.\n"
+    plain = [row for row in rows if row["set"] != STYLED]
+    parts = ["Called used although the network cannot have learnt it:", _table(false_alarms(plain))]
+    parts += [
+        "Of these, networks as wide as the CNN, judged by small references:",
+        _table(false_alarms(plain, wide=True)),
+    ]
+    for title, kind, wide in (
+        ("Power, small networks", "uses one cue", False),
+        ("Power, networks as wide as the CNN", "uses one cue", True),
+        ("Power where cues are in the phantoms' styles and edits are not", NATURAL, False),
+    ):
+        lines = [
+            (row["cue"], row["p"], row["n"], Estimate(**row["used"]).text(percent=True))
+            for row in found(rows, kind, wide)
+        ]
+        parts += [f"{title}:", _table(pd.DataFrame(lines, columns=["cue", "p", "networks", "called used"]))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table.columns, *table.itertuples(index=False))]
+    return "\n".join([lines[0], "|---" * len(table.columns) + "|", *lines[1:]])
+
+
+def store() -> None:
+    """Keep the power of small networks for audits that plant no cues (`tblib.audit.power.stored`)."""
+    curve = found(results(SETS), "uses one cue")
+    n = sum(row["n"] for row in curve)
+    source = f"a control study of {n} networks on SYNTHETIC films, made with the code of this audit"
+    digest = code_digest(*power.RULE, packages=False)
+    write_json(power.STUDY, {"digest": digest, "source": source, "curve": curve})
+
+
+if __name__ == "__main__":
+    chosen = [int(text) for text in sys.argv[1:]] or [*SETS, STYLED]
+    for number in chosen:
+        study(number)
+    print(markdown())
+    if {row["set"] for row in results(SETS)} == set(SETS):
+        store()
