@@ -5,7 +5,7 @@ on other versions of the same films: without any cue, with every cue at random, 
 others at random. What the audit should find is therefore known. In one more set cues are as phantoms carry them, in
 other styles than the audit's edits.
 
-An interrupted study goes on: each network's verdicts are kept. ``python -m tests.benchmarks.controls [set …]``
+An interrupted study goes on: each training is kept. ``python -m tests.benchmarks.controls [set …]``
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from tblib.arrays import Pixels
-from tblib.audit import edit_effects, fits, power, references
+from tblib.audit import fits, power, references
 from tblib.audit.budgets import BUDGETS, DEEP
 from tblib.audit.edit_effects import effects_of
-from tblib.audit.edited import EditedFilms, edited_films
+from tblib.audit.edited import PUT, TAKEN, EditedFilms, edited_films
+from tblib.audit.effects import plain
 from tblib.audit.jobs import Job
 from tblib.audit.references import References
 from tblib.audit.study import Audit, open_audit
@@ -73,19 +74,13 @@ STYLES: dict[str, dict[str, float]] = {
 
 
 class Network(NamedTuple):
-    """A network to judge: its kind, the cue that told and its strength, its seed, and whether it is as wide as the CNN."""
+    """A network to judge: its kind, the cue that told and at which strength, its seed, and if it is as wide as the CNN."""
 
     kind: str
     cue: str
     p: float
     seed: int
     wide: bool
-
-    @property
-    def file(self) -> str:
-        """Where its verdicts are kept."""
-        name = "-".join(map(str, self)).replace(" ", "_").replace("/", "_").replace(",", "")
-        return f"{name}.json"
 
 
 # --- films --------------------------------------------------------------------------------------------------------
@@ -179,18 +174,21 @@ def networks(number: int) -> list[Network]:
 
 
 def study(number: int) -> None:
-    """Judge all networks of a set, but for those that were judged before."""
-    folder = HERE / f"verdicts-{number}"
-    folder.mkdir(parents=True, exist_ok=True)
-    waiting = [network for network in networks(number) if not (folder / network.file).exists()]
-    if not waiting:
-        return
-    audit = audit_of(number)
+    """Train and judge all networks of a set; finished trainings are kept."""
+    audit, planned = audit_of(number), networks(number)
     films = edited_films(audit)
     others = references.measure(audit, films)
-    for network in waiting:
-        write_json(folder / network.file, judged(audit, films, others, network, number))
-        print(f"set {number}: {network}", flush=True)
+    edited, placebo = films.stacked()
+    arrays = {"carries": np.zeros(len(audit.reference_rows), bool), "target": audit.target[audit.reference_rows]}
+    arrays |= {"held_out": audit.images[~audit.train], "edited": edited, "placebo": placebo}
+    jobs = []
+    for network in planned:
+        images = training_films(audit, network, number)
+        settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
+        jobs.append(Job(fits.planted, {**arrays, "plain": images, "put": images}, settings))
+    found = audit.jobs(jobs, f"networks of set {number}")
+    rows = [judged(audit, films, others, network, one) for network, one in zip(planned, found, strict=True)]
+    write_json(HERE / f"verdicts-{number}.json", {"rows": [row | {"set": number} for row in rows]})
 
 
 def training_films(audit: Audit, network: Network, number: int) -> Pixels:
@@ -205,36 +203,30 @@ def training_films(audit: Audit, network: Network, number: int) -> Pixels:
     return np.stack(Parallel(n_jobs=-1)(delayed(of)(places[row]) for row in rows))
 
 
-def judged(audit: Audit, films: EditedFilms, others: References, network: Network, number: int) -> dict[str, Any]:
-    """Train a network, and give each cue a verdict as the audit does."""
-    images, rows = training_films(audit, network, number), audit.reference_rows
-    edited, placebo = films.stacked()
-    arrays = {"plain": images, "put": images, "carries": np.zeros(len(rows), bool), "target": audit.target[rows]}
-    arrays |= {"held_out": audit.images[~audit.train], "edited": edited, "placebo": placebo}
-    settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
-    (found,) = audit.jobs([Job(fits.planted, arrays, settings)], "network")
+def judged(
+    audit: Audit, films: EditedFilms, others: References, network: Network, found: dict[str, Any]
+) -> dict[str, Any]:
+    """Give each cue a verdict as the audit does, from a network's logits."""
     after, before = (films.split(np.array(found[name])) for name in ("after", "before"))
     scored = {way: (after[way], before[way]) for way in films.pairs}
-    evidence = {}
-    for cue in EDITED:
-        goes, ways = audit.associations[cue.name], effects_of(audit, films, others, cue.name, scored)
-        evidence[cue.name] = Evidence(
-            goes.auroc, goes.p, Estimate(None, None, None), *(ways.get(way) for way in edit_effects.WAYS),
-            given=audit.given_others.get(cue.name, {}),
-        )  # fmt: skip
-    verdicts = judge_all(evidence)
+    effects = {cue.name: effects_of(audit, films, others, cue.name, scored) for cue in EDITED}
+    unknown = Estimate(None, None, None)
+    evidence = {
+        name: Evidence(
+            audit.associations[name].auroc,
+            audit.associations[name].p,
+            unknown,
+            ways.get(PUT),
+            ways.get(TAKEN),
+            given=audit.given_others.get(name, {}),
+        )
+        for name, ways in effects.items()
+    }
+    used = {name: verdict.name in (USED, DECISIVE) for name, verdict in judge_all(evidence).items()}
     return network._asdict() | {
-        "set": number,
         "auroc": fits.area(audit.held_out_with(np.array(found["logits"]))),
-        "used": {name: verdicts[name].name in (USED, DECISIVE) for name in evidence},
-        "effects": {
-            name: {
-                way: one and edit_effects.plain(one)
-                for way, one in effects_of(audit, films, others, name, scored).items()
-            }
-            for name in evidence
-        },
-        "exists": {name: name in audit.existing for name in evidence},
+        "used": used,
+        "effects": {name: {way: one and plain(one) for way, one in ways.items()} for name, ways in effects.items()},
     }
 
 
@@ -243,8 +235,8 @@ def judged(audit: Audit, films: EditedFilms, others: References, network: Networ
 
 def results(numbers: Iterable[int] = (*SETS, STYLED)) -> list[dict[str, Any]]:
     """All verdicts that were made so far."""
-    files = [file for number in numbers for file in sorted((HERE / f"verdicts-{number}").glob("*.json"))]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    files = [HERE / f"verdicts-{number}.json" for number in numbers]
+    return [row for file in files if file.exists() for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
 
 
 def clustered(hits: list[list[bool]]) -> Estimate:
@@ -262,6 +254,7 @@ def clustered(hits: list[list[bool]]) -> Estimate:
 
 def false_alarms(rows: list[dict[str, Any]], wide: bool | None = None) -> pd.DataFrame:
     """Cues that a network cannot have learnt, called USED or DECISIVE: one row per kind of network."""
+    single = ("uses one cue", power.READ_AT)
     kinds: dict[str, Callable[[dict[str, Any], str], bool]] = {
         NEVER: lambda row, cue: row["kind"] == NEVER,
         RANDOM: lambda row, cue: row["kind"] == RANDOM,
@@ -294,21 +287,16 @@ def markdown() -> str:
     rows = results()
     if not rows:
         return "No control study has been run here: `make study-controls`.\n"
-    plain = [row for row in rows if row["set"] != STYLED]
-    parts = ["Called used although the network cannot have learnt it:", _table(false_alarms(plain))]
-    parts += [
-        "Of these, networks as wide as the CNN, judged by small references:",
-        _table(false_alarms(plain, wide=True)),
-    ]
+    own = [row for row in rows if row["set"] != STYLED]
+    parts = ["Called used although the network cannot have learnt it:", _table(false_alarms(own))]
+    parts += ["Of these, networks as wide as the CNN:", _table(false_alarms(own, wide=True))]
     for title, kind, wide in (
         ("Power, small networks", "uses one cue", False),
         ("Power, networks as wide as the CNN", "uses one cue", True),
         ("Power where cues are in the phantoms' styles and edits are not", NATURAL, False),
     ):
-        lines = [
-            (row["cue"], row["p"], row["n"], Estimate(**row["used"]).text(percent=True))
-            for row in found(rows, kind, wide)
-        ]
+        curve = found(rows, kind, wide)
+        lines = [(row["cue"], row["p"], row["n"], Estimate(**row["used"]).text(percent=True)) for row in curve]
         parts += [f"{title}:", _table(pd.DataFrame(lines, columns=["cue", "p", "networks", "called used"]))]
     return "\n\n".join(parts) + "\n"
 
