@@ -74,7 +74,7 @@ STYLES: dict[str, dict[str, float]] = {
 
 
 class Network(NamedTuple):
-    """A network to judge: its kind, the cue that told and at which strength, its seed, and if it is as wide as the CNN."""
+    """A network to judge: its kind, the cue that told and at which strength, its seed, whether as wide as the CNN."""
 
     kind: str
     cue: str
@@ -107,24 +107,29 @@ def seed_of(number: int, place: int) -> int:
 
 def drawn(number: int, place: int, share: dict[str, tuple[float, float]], version: int) -> Pixels:
     """One film, uint8 (512, 512, 3), with cues by chance, put on it by the audit's edits or in the phantoms' style."""
-    label, seed = place % 2, seed_of(number, place)
-    if number == STYLED:
-        preset = dict(BARE)
-        for cue, parts in STYLES.items():
-            for part, among in parts.items():
-                preset[part] = Prevalence(share[cue][0] * among, share[cue][1] * among)
-        pixels = phantom_film(CLASSES[label], seed + 1_000_000 * version, preset).pixels
-        return edits.three_channels(pixels)
+    seed, of = seed_of(number, place), {name: each[place % 2] for name, each in share.items()}
+    return styled(place, seed + 1_000_000 * version, of) if number == STYLED else composed(place, seed, version, of)
+
+
+def styled(place: int, seed: int, share: dict[str, float]) -> Pixels:
+    """A phantom that carries each cue with its chance, in one of the phantoms' styles."""
+    preset = dict(BARE)
+    for cue, parts in STYLES.items():
+        preset |= {part: Prevalence(share[cue] * among, share[cue] * among) for part, among in parts.items()}
+    return edits.three_channels(phantom_film(CLASSES[place % 2], seed, preset).pixels)
+
+
+def composed(place: int, seed: int, version: int, share: dict[str, float]) -> Pixels:
+    """A bare phantom on which each cue is put by the audit's edit, with its chance; a tint in colour."""
     rng = np.random.default_rng([seed, version])
-    carried = [cue for cue in EDITED if rng.random() < share[cue.name][label]]
-    film = edits.three_channels(phantom_film(CLASSES[label], seed, BARE).pixels)[:, :, 0]
-    tint = None
-    for cue in reversed(EDITED):
-        if cue in carried and cue.name == "tint":
-            tint = edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))]
-        elif cue in carried and cue.put:
+    carried = [cue for cue in EDITED if rng.random() < share[cue.name]]
+    film = edits.three_channels(phantom_film(CLASSES[place % 2], seed, BARE).pixels)[:, :, 0]
+    for cue in reversed(carried):
+        if cue.put and cue.name != "tint":
             film = cue.put(film, 1.0, rng).pixels
-    return edits.tinted(film, tint).pixels if tint else edits.three_channels(film)
+    if not any(cue.name == "tint" for cue in carried):
+        return edits.three_channels(film)
+    return edits.tinted(film, edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))]).pixels
 
 
 def versions(number: int, share: dict[str, tuple[float, float]], version: int) -> list[Pixels]:
@@ -258,9 +263,7 @@ def false_alarms(rows: list[dict[str, Any]], wide: bool | None = None) -> pd.Dat
     kinds: dict[str, Callable[[dict[str, Any], str], bool]] = {
         NEVER: lambda row, cue: row["kind"] == NEVER,
         RANDOM: lambda row, cue: row["kind"] == RANDOM,
-        "uses another cue": lambda row, cue: (
-            row["kind"] == "uses one cue" and row["p"] == power.READ_AT and row["cue"] != cue
-        ),
+        "uses another cue": lambda row, cue: (row["kind"], row["p"]) == single and row["cue"] != cue,
     }
     lines = []
     for kind, counts in kinds.items():
