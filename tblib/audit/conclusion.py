@@ -13,6 +13,8 @@ from tblib.audit import (
     references,
     regions,
     saliency,
+    truth,
+    unnamed,
     verdicts,
 )
 from tblib.audit.baselines import Alone
@@ -21,6 +23,7 @@ from tblib.audit.edited import edited_films
 from tblib.audit.effects import THRESHOLDS, plain
 from tblib.audit.saliency import Saliency
 from tblib.audit.study import Audit
+from tblib.audit.unnamed import Unnamed
 from tblib.eda import prevalence
 from tblib.films.cues import AUDITED, Cue
 from tblib.system.files import write_json
@@ -43,13 +46,14 @@ class Chapters:
     power: dict[str, Any]
     matched: dict[str, Any]
     saliency: Saliency
+    unnamed: Unnamed
     hospitals: dict[str, Any]
     mitigations: list[dict[str, Any]]
 
 
 def measure(audit: Audit) -> Chapters:
     """Measure all chapters in the order of the argument; each fit is cached, so that a stopped audit resumes."""
-    films = edited_films(audit)
+    films, maps = edited_films(audit), saliency.measure(audit)
     networks = references.measure(audit, films)
     return Chapters(
         baselines.measure(audit),
@@ -58,7 +62,8 @@ def measure(audit: Audit) -> Chapters:
         edit_effects.measure(audit, films, networks),
         power.measure(audit, films, networks),
         matched.measure(audit),
-        saliency.measure(audit),
+        maps,
+        unnamed.measure(audit, maps),
         hospitals.measure(audit),
         mitigations.measure(audit),
     )
@@ -82,6 +87,7 @@ def conclude(audit: Audit, found: Chapters) -> dict[str, Any]:
         "planted": found.power,
         "matched": found.matched,
         "saliency": found.saliency.numbers,
+        "unnamed": found.unnamed.places,
         "external": found.hospitals,
         "mitigations": found.mitigations,
         "lung_masks": "estimated (tblib.phantoms.lungs)" if audit.known_masks is None else "the database's own masks",
@@ -90,6 +96,7 @@ def conclude(audit: Audit, found: Chapters) -> dict[str, Any]:
         "replicates": audit.replicates,
         "method": METHOD,
     }
+    content["truth"] = truth.measure(audit, content["verdicts"])
     write_json(audit.run.path("shortcuts.json"), content)
     return content
 

@@ -219,10 +219,11 @@ class Audit:
     def given_others(self) -> dict[str, dict[str, float]]:
         """Cue -> other cue -> p-value of the first one's association with the label among films alike in the other.
 
-        Only cues that exist and that a film has or has not are compared.
+        Of cues that exist those that can be put on films, or that a film has or has not, are compared with the latter.
         """
-        exist = [cue for cue in AUDITED if cue.name in self.existing and cue.compared]
-        return {cue.name: {o.name: associated_given(self, cue, o) for o in exist if o is not cue} for cue in exist}
+        own = [cue for cue in AUDITED if cue.name in self.existing and (cue.put or cue.compared)]
+        exist = [cue for cue in own if cue.compared]
+        return {cue.name: {o.name: associated_given(self, cue, o) for o in exist if o is not cue} for cue in own}
 
     def predict(self, images: Pixels) -> Floats:
         """Float (N,): the CNN's logits of images uint8 (N, S, S)."""

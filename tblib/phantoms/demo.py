@@ -80,7 +80,8 @@ def demo_is_current(path: Path, films: int, seed: int, table: Preset = KAGGLE) -
 
 
 def _provenance(films: int, seed: int, table: Preset) -> dict[str, object]:
-    return {"synthetic": True, "films": films, "seed": seed, "made_by": "tblib.phantoms", "digest": _digest(table)}
+    made = {"synthetic": True, "films": films, "seed": seed, "made_by": "tblib.phantoms", "digest": _digest(table)}
+    return made | {"shares": {name: list(share) for name, share in table.items()}}
 
 
 def _digest(table: Preset) -> str:
