@@ -79,7 +79,9 @@ def test_chances_make_a_cue_equally_common(carries):
     target = np.arange(len(carries)) % 2
     own = np.array(carries)
     shares = [own[target == label].mean() for label in (0, 1)]
-    expected = [share + (1 - share) * chance for share, chance in zip(shares, put_chances(own, target), strict=True)]
+    expected = [
+        share + (1 - share) * chance for share, chance in zip(shares, put_chances(own, target, SEEN), strict=True)
+    ]
     assert expected == pytest.approx([max(*shares, SEEN)] * 2)
 
 

@@ -2,8 +2,8 @@
 
 Any network moves when something bright, sharp or odd appears on a film. Whether the one under audit uses a cue shows
 only in comparison with networks that cannot have learnt it: half of them see every cue equally often in both classes
-(*exposed*), the other half see no marker, painted block or border at all (*unexposed*). What changes a whole film
-cannot be taken off without a trace, so the latter see tints, tones and sharpness equally often in both classes, too.
+(*exposed*); from the films of the other half (*unexposed*) all cues are taken that can be taken off or covered, and the
+traces of that are left equally often in both classes.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from tblib.audit.edited import PUT, EditedFilms, Way
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import Pairs, spared, typical_markers
 from tblib.audit.study import Audit
-from tblib.films.cues import EDITED, Cue, put_marker, without, without_boxes
+from tblib.films.cues import EDITED, LAYERS, Cue, put_marker, without, without_boxes
 
 SEEN = 0.4  # least share of the exposed films of either class that carry a cue, even if hardly any does by nature
 VARIANTS = 3  # of each training film; a network sees one of them
@@ -97,37 +97,49 @@ def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
     """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) each, from the films at `rows`."""
     table, target = audit.films.iloc[rows].reset_index(drop=True), audit.target[rows]
     carried = {cue.name: _carried(audit, cue)[rows] for cue in EDITED}
-    chances = {name: put_chances(each, target) for name, each in carried.items()}
+    put = {name: put_chances(each, target, SEEN) for name, each in carried.items()}
+    taken = {cue.name: put_chances(carried[cue.name], target) for cue in EDITED if cue.remove or cue.cover}
     kinds = typical_markers(table, audit.database.positive)
     masks = None if audit.edit_masks is None else audit.edit_masks[rows]
 
     def of(place: int, grey: Pixels) -> list[Pixels]:
         """The exposed variants of one film, then the unexposed ones."""
-        row, mask = table.iloc[place], None if masks is None else masks[place]
-        due = {name: each[target[place]] for name, each in chances.items() if not carried[name][place]}
-        own = [cue for cue in EDITED if carried[cue.name][place] and cue.shape]
-        whole = {cue.name: due[cue.name] for cue in EDITED if cue.name in due and not cue.shape}
-        drawn = [np.random.default_rng([audit.seed, place, variant]) for variant in range(VARIANTS)]
-        seen = [_exposed(grey, row, due, kinds, mask, rng) for rng in drawn]
-        bare = _unexposed(grey, row, own, drawn[0])
-        return [
-            audit.model.input.of(film) for film in seen + [_exposed(bare, row, whole, [], mask, rng) for rng in drawn]
-        ]
+        row, mask, made = table.iloc[place], None if masks is None else masks[place], []
+        lacks = {name: not each[place] for name, each in carried.items()}
+        due = {name: chance[target[place]] if lacks[name] else 0.0 for name, chance in put.items()}
+        rest = {name: chance for name, chance in due.items() if name not in taken}
+        for half in (0, 1):
+            for variant in range(VARIANTS):
+                rng = np.random.default_rng([audit.seed, place, half, variant])
+                if half == 0:
+                    film = _exposed(grey, row, due, kinds, mask, rng)
+                else:
+                    gone = {name: each[target[place]] if lacks[name] else 1.0 for name, each in taken.items()}
+                    donors = {name: row if not lacks[name] else _donor(table, carried[name], row, rng) for name in gone}
+                    film = _exposed(_unexposed(grey, gone, donors, rng), row, rest, [], mask, rng)
+                made.append(audit.model.input.of(film))
+        return made
 
     greys = audit.greys(rows)
-    made = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, grey) for place, grey in enumerate(greys))
-    stacked = np.ascontiguousarray(np.array(made, np.uint8).swapaxes(0, 1))
+    films = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, grey) for place, grey in enumerate(greys))
+    stacked = np.ascontiguousarray(np.array(films, np.uint8).swapaxes(0, 1))
     return stacked[:VARIANTS], stacked[VARIANTS:]
 
 
-def put_chances(carried: Mask, target: Ints) -> tuple[float, float]:
+def _donor(table: pd.DataFrame, carried: Mask, row: pd.Series, rng: np.random.Generator) -> pd.Series | None:
+    """The row of a random film of the same size that carries a cue; None if there is none."""
+    alike = np.flatnonzero(carried & (table["height"] == row["height"]) & (table["width"] == row["width"]))
+    return table.iloc[int(rng.choice(alike))] if len(alike) else None
+
+
+def put_chances(carried: Mask, target: Ints, least: float = 0.0) -> tuple[float, float]:
     """For each class, the chance with which films without a cue get it, so that it is equally common in both.
 
     From who carries it (N,), and target (N,). The common share is that of the class that carries it more often, or
-    `SEEN` if that is more.
+    `least` if that is more.
     """
     shares = [float(carried[target == label].mean()) for label in (0, 1)]
-    common = max(*shares, SEEN)
+    common = max(*shares, least)
     negative, positive = ((common - share) / (1 - share) if share < 1 else 0.0 for share in shares)
     return negative, positive
 
@@ -152,7 +164,7 @@ def _exposed(
     film = grey
     if kinds and (taken := without_boxes(film, row, rng, "markers")):
         film = put_marker(taken[0].pixels, 1.0, rng, *kinds[rng.integers(len(kinds))]).pixels
-    for cue in reversed(EDITED):  # sharpness and tone first, then what lies on the film, the light box's tint last
+    for cue in LAYERS:
         if cue.put is None or rng.random() >= due.get(cue.name, 0.0):
             continue
         if cue.put is put_marker and kinds:
@@ -162,9 +174,17 @@ def _exposed(
     return film
 
 
-def _unexposed(grey: Pixels, row: pd.Series, own: list[Cue], rng: np.random.Generator) -> Pixels:
-    """A film without its own marks."""
+def _unexposed(
+    grey: Pixels, gone: dict[str, float], donors: dict[str, pd.Series | None], rng: np.random.Generator
+) -> Pixels:
+    """A film without cues that can be taken off or covered, by the chances `gone`.
+
+    Films that did not carry a cue are painted over, too, at the places of another film's (`donors`), as often in both
+    classes: otherwise the traces of taking a cue off would tell the classes apart as the cue did.
+    """
     film = grey
-    for cue in own:
-        film = without(cue, film, row, rng)
+    for cue in EDITED:
+        row = donors.get(cue.name)
+        if row is not None and rng.random() < gone[cue.name]:
+            film = without(cue, film, row, rng)
     return film

@@ -244,5 +244,17 @@ CUES = (
 ON_FILMS = tuple(cue for cue in CUES if cue.aim is not None)  # with a detector
 AUDITED = tuple(cue for cue in CUES if cue.audited)
 EDITED = tuple(cue for cue in CUES if cue.put)  # that can be added
+_LAYERS = (
+    "sharpness, compression",
+    "grey histogram",
+    "L/R marker",
+    "film border",
+    "tint",
+    "black box",
+    "white rectangle",
+)
+LAYERS = tuple(
+    sorted(EDITED, key=lambda cue: _LAYERS.index(cue.name))
+)  # as a film gets them: export, marks, camera, paint
 JUDGES = tuple(cue for cue in CUES if cue.judges)
 GROUPED = tuple(cue for cue in CUES if cue.group)

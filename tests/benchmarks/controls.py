@@ -35,7 +35,7 @@ from tblib.audit.study import Audit, open_audit
 from tblib.audit.verdicts import DECISIVE, USED, Evidence, judge_all
 from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.films import edits
-from tblib.films.cues import EDITED, TINT_SHARES
+from tblib.films.cues import EDITED, LAYERS, TINT_SHARES
 from tblib.films.database import open_database
 from tblib.films.film import Film
 from tblib.metrics import Estimate, wilson
@@ -122,14 +122,21 @@ def styled(place: int, seed: int, share: dict[str, float]) -> Pixels:
 def composed(place: int, seed: int, version: int, share: dict[str, float]) -> Pixels:
     """A bare phantom on which each cue is put by the audit's edit, with its chance; a tint in colour."""
     rng = np.random.default_rng([seed, version])
-    carried = [cue for cue in EDITED if rng.random() < share[cue.name]]
     film = edits.three_channels(phantom_film(CLASSES[place % 2], seed, BARE).pixels)[:, :, 0]
-    for cue in reversed(carried):
-        if cue.put and cue.name != "tint":
-            film = cue.put(film, 1.0, rng).pixels
-    if not any(cue.name == "tint" for cue in carried):
-        return edits.three_channels(film)
-    return edits.tinted(film, edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))]).pixels
+    colours = None
+    for cue in LAYERS:
+        if cue.put is None or rng.random() >= share[cue.name]:
+            continue
+        if cue.name == "tint":
+            tint = edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))]
+            colours = edits.tinted(film, tint).pixels
+            film = Film("RGB", colours).grey
+        else:
+            done = cue.put(film, 1.0, rng)
+            film = done.pixels
+            if colours is not None:
+                colours = np.where(done.own[..., None], film[..., None], colours)
+    return edits.three_channels(film) if colours is None else colours
 
 
 def versions(number: int, share: dict[str, tuple[float, float]], version: int) -> list[Pixels]:
