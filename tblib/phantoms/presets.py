@@ -55,9 +55,18 @@ KAGGLE: Preset = {
     "jpeg": Prevalence(0.10, 0.40),
 }
 CLEAN: Preset = {name: Prevalence(sum(share) / 2, sum(share) / 2) for name, share in KAGGLE.items()}
-# The cues that an audit has to find; everything else is equal in both classes. White rectangles are more common than in
-# the Kaggle database, so that a network learns them from few films.
-PLANTED: Preset = {**CLEAN, **{name: KAGGLE[name] for name in COLOURS}, "white_rectangle": Prevalence(0.0, 0.5)}
+# The cues that an audit has to find; everything else is equal in both classes. Tints and white rectangles are more common
+# than in the Kaggle database, so that a network needs both and learns them from few films.
+PLANTED: Preset = {
+    **CLEAN,
+    "one_channel": Prevalence(0.0, 0.10),
+    "blue": Prevalence(0.0, 0.45),
+    "cyan": Prevalence(0.0, 0.35),
+    "green": Prevalence(0.0, 0.04),
+    "beige": Prevalence(0.0, 0.06),
+    "neutral": Prevalence(0.0, 0.0),
+    "white_rectangle": Prevalence(0.0, 0.5),
+}
 PRESETS = {"kaggle": KAGGLE, "clean": CLEAN, "planted": PLANTED}
 
 
