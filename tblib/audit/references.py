@@ -1,8 +1,9 @@
 """Reference networks: trained like the network under audit, on the same films and labels, with no cue to learn from.
 
 Any network moves when something bright, sharp or odd appears on a film. Whether the one under audit uses a cue shows
-only in comparison with networks that cannot have learnt it: half of them see every cue equally often in both classes
-(*exposed*); from the films of the other half (*unexposed*) all cues are taken that can be taken off or covered, and the
+only in comparison with networks that cannot have learnt it: they see every cue equally often in both classes
+(*exposed*). A model that was trained on other films may never have seen a cue, and such networks move further; for it,
+half of the references are *unexposed*: from their films all cues are taken that can be taken off or covered, and the
 traces of that are left equally often in both classes.
 """
 
@@ -43,14 +44,19 @@ class References:
     trained_on: int
 
 
-def measure(audit: Audit, films: EditedFilms) -> References:
-    """Train the reference networks, or read those that were trained before, and score all edited films with them."""
+def measure(audit: Audit, films: EditedFilms, trained_here: bool | None = None) -> References:
+    """Train the reference networks, or read those that were trained before, and score all edited films with them.
+
+    If the model was trained on other films (`trained_here`, by default as `Audit.trained_here`), half of the networks
+    are unexposed.
+    """
+    here = audit.trained_here if trained_here is None else trained_here
     tested, rows = films.only(judged(audit)), audit.reference_rows
     how = audit.reference_training
     shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
     shared |= {"held_out": audit.images[audit.held_out_rows]}
     named = tested.only({name for name, _ in tested.pairs} - {OUTSIDE[0]})
-    found = audit.jobs(_named(audit, named, shared, how), "reference networks")
+    found = audit.jobs(_named(audit, named, shared, how, here), "reference networks")
     logits = named.split(_both(found)) if found else {}
     areas = tuple(fits.area(audit.held_out_with(np.array(one["logits"]))) or 0.5 for one in found)
     if OUTSIDE in tested.pairs and audit.budget.outside_references:
@@ -63,8 +69,10 @@ def _both(found: list[dict[str, Any]]) -> Floats:
     return np.array([[one["after"], one["before"]] for one in found])
 
 
-def _named(audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
-    """Networks for the cues of the table: exposed those of even seeds, unexposed those of odd ones."""
+def _named(
+    audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any], here: bool
+) -> list[Job]:
+    """Networks for the cues of the table: exposed all of them, or those of even seeds."""
     if not films.pairs:
         return []
     edited, placebo = films.stacked()
@@ -72,7 +80,7 @@ def _named(audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]]
     return [
         Job(
             fits.reference,
-            shared | {"edited": edited, "placebo": placebo, "variants": halves[seed % 2]},
+            shared | {"edited": edited, "placebo": placebo, "variants": halves[0 if here else seed % 2]},
             {"seed": seed, "training": how},
         )
         for seed in range(audit.budget.references)

@@ -67,6 +67,14 @@ class Audit:
         return fits.settled(self.budget.training)
 
     @cached_property
+    def trained_here(self) -> bool:
+        """Whether the model is the one that this run's training step left, and so was trained on these very films."""
+        if not self.run.path("training.json").is_file():
+            return False
+        left = self.run.facts("training.json")
+        return all(left.get(name) == value for name, value in self.model.training.items())
+
+    @cached_property
     def reference_training(self) -> dict[str, Any]:
         """The same for reference networks and planted cues, but for what makes the model blind to some changes."""
         shaping = ("augmentation", "padding", "mitigation")

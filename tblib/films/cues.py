@@ -152,11 +152,12 @@ def placebo_of(kind: str, film: Pixels, edited: Edited, rng: np.random.Generator
     if kind == "mirrored":  # as much change, equally fine, at the wrong position
         change = edited.pixels.astype(np.int16) - film
         return Edited((film + change[:, ::-1]).clip(0, 255).astype(np.uint8), edited.own)
-    return other_tone(film, edited, bool(rng.integers(2)))
+    return other_tone(film, edited)
 
 
-def other_tone(film: Pixels, edited: Edited, brighter: bool) -> Edited:
-    """The gamma curve, up or down, that changes the grey levels by as much as the edit did (root mean square)."""
+def other_tone(film: Pixels, edited: Edited) -> Edited:
+    """The gamma curve that makes the film darker or brighter, as the edit does, by as much (root mean square)."""
+    brighter = bool(edited.pixels.mean() > film.mean())
     counts, levels = np.bincount(film.ravel(), minlength=256), np.arange(256)
     wanted = np.sqrt(np.mean((edited.pixels.astype(np.float32) - film) ** 2))
     curves = np.round(255 * (levels / 255) ** GAMMAS[(GAMMAS < 1) == brighter][:, None])  # (n, 256)
@@ -187,7 +188,7 @@ def _untinted(film: Pixels, row: pd.Series, rng: np.random.Generator) -> tuple[E
     low, high = np.percentile(film, (0.1, 99.9))
     levels = (255 * (np.arange(256) - low) / max(high - low, 1)).clip(0, 255).round().astype(np.uint8)
     edited = Edited(levels[film], np.ones_like(film, bool))
-    return edited, other_tone(film, edited, bool(rng.integers(2)))
+    return edited, other_tone(film, edited)
 
 
 def without(cue: Cue, film: Pixels, row: pd.Series, rng: np.random.Generator) -> Pixels:

@@ -189,7 +189,7 @@ def study(number: int) -> None:
     """Train and judge all networks of a set; finished trainings are kept."""
     audit, planned = audit_of(number), networks(number)
     films = edited_films(audit)
-    others = references.measure(audit, films)
+    others = {here: references.measure(audit, films, here) for here in (True, False)}
     edited, placebo = films.stacked()
     arrays = {"carries": np.zeros(len(audit.reference_rows), bool), "target": audit.target[audit.reference_rows]}
     arrays |= {"held_out": audit.images[~audit.train], "edited": edited, "placebo": placebo}
@@ -199,7 +199,10 @@ def study(number: int) -> None:
         settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
         jobs.append(Job(fits.planted, {**arrays, "plain": images, "put": images}, settings))
     found = audit.jobs(jobs, f"networks of set {number}")
-    rows = [judged(audit, films, others, network, one) for network, one in zip(planned, found, strict=True)]
+    rows = [
+        judged(audit, films, others[network.kind != NEVER], network, one)  # who never saw a cue was trained elsewhere
+        for network, one in zip(planned, found, strict=True)
+    ]
     write_json(HERE / f"verdicts-{number}.json", {"rows": [row | {"set": number} for row in rows]})
 
 
