@@ -55,8 +55,8 @@ KAGGLE: Preset = {
     "jpeg": Prevalence(0.10, 0.40),
 }
 CLEAN: Preset = {name: Prevalence(sum(share) / 2, sum(share) / 2) for name, share in KAGGLE.items()}
-# The cues that an audit has to find; everything else is equal in both classes. Tints and white rectangles are more common
-# than in the Kaggle database, so that a network needs both and learns them from few films.
+# The cues that an audit has to find; everything else is equal in both classes. Tints and white rectangles are more
+# common than in the Kaggle database, so that a network needs both and learns them from few films.
 PLANTED: Preset = {
     **CLEAN,
     "one_channel": Prevalence(0.0, 0.10),

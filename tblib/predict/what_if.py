@@ -120,9 +120,7 @@ def _beside(before: Changed, edit: Callable[[Pixels], Edited]) -> Changed:
 
 def _toned(before: Changed, edit: Callable[[Pixels], Edited]) -> Changed:
     """An edit of the levels, with a tone curve of the same strength and direction as placebo."""
-    toned = edit(before.placebo)
-    brighter = bool(toned.pixels.mean() > before.placebo.mean())
-    return Changed(edit(before.edited).pixels, other_tone(before.placebo, toned, brighter).pixels)
+    return Changed(edit(before.edited).pixels, other_tone(before.placebo, edit(before.placebo)).pixels)
 
 
 def _recoloured(film: Film, changes: Changes) -> Changed:
