@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-power study-kills picture lint lock clean
+.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-controls study-kills picture lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,11 +49,11 @@ bench-long: .venv/tested  ## what takes two hours once: learning over seeds, mem
 	$(BIN)/python -m tests.benchmarks.scale
 	$(BIN)/python -m tests.fuzz --files 200000
 
-study-clean: .venv/tested  ## does the audit cry wolf: 20 studies of demo films without shortcuts; 45 minutes, interruptible
+study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo films without shortcuts; 30 minutes, interruptible
 	@$(BIN)/python -m tests.benchmarks.clean
 
-study-power: .venv/tested  ## does it find what is there: cues planted into demo films, the CNN's own width; 25 minutes
-	@$(BIN)/python -m tests.benchmarks.power
+study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; an hour, interruptible
+	@$(BIN)/python -m tests.benchmarks.controls
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
 	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0

@@ -101,6 +101,15 @@ def test_references_score_what_is_judged_with_as_many_networks_as_the_budget_say
     assert len(found.aurocs) == audit.budget.references
 
 
+def test_a_stranger_is_compared_with_networks_that_saw_no_cue_too(audit):
+    films = edited_films(audit)
+    own, stranger = measure(audit, films, True), measure(audit, films, False)
+    for way, logits in own.logits.items():
+        if way != OUTSIDE:
+            np.testing.assert_array_equal(logits[::2], stranger.logits[way][::2])
+            assert not np.array_equal(logits[1::2], stranger.logits[way][1::2])
+
+
 def test_the_rarer_class_is_not_left_out_of_the_references_films(audit):
     rows = audit.reference_rows
     assert len(rows) == len(set(rows)) <= audit.budget.films

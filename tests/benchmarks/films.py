@@ -42,6 +42,15 @@ def prepared(given: Database) -> Run:
 
 def fast(**changed: Any) -> Training:
     """The training of ``parameters/fast.yml``, but for what is changed."""
-    given = read_parameters(ROOT / "notebooks" / "parameters" / "fast.yml")
+    return _training("fast", changed)
+
+
+def demo_training(**changed: Any) -> Training:
+    """The training of ``parameters/demo.yml``, but for what is changed."""
+    return _training("demo", changed)
+
+
+def _training(parameters: str, changed: dict[str, Any]) -> Training:
+    given = read_parameters(ROOT / "notebooks" / "parameters" / f"{parameters}.yml")
     known = {field.name for field in fields(Training)}
     return Training(**{name: value for name, value in given.items() if name in known} | changed)
