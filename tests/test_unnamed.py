@@ -1,5 +1,6 @@
 """Places outside the lungs that move a network, and what the demo's design says of each cue."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_the_place_that_a_network_looks_at_is_found():
     strongest = next(one for one in found.places if one["label"] == 1)
     assert (strongest["row"], strongest["column"]) == (0, 0)
     assert strongest["points"] > 20
-    assert strongest["auroc"]["low"] > 0.9
+    assert strongest["auroc"]["low"] > 0.8
     told = unnamed.finding(found, ("N", "T"))
     assert told.startswith("What is there? ")
     assert "row 1 and column 1 of 8" in told
@@ -82,7 +83,9 @@ def verdicts(**used: str) -> list[dict]:
     return [{"cue": name, "verdict": used.get(name.split()[0], "NOT SHOWN")} for name in truth.SOURCES]
 
 
-def test_verdicts_are_compared_with_what_the_preset_plants(audit):
+def test_verdicts_are_compared_with_what_the_preset_plants(audit, monkeypatch):
+    content = json.dumps({"shares": {name: list(share) for name, share in PLANTED.items()}}).encode()
+    monkeypatch.setattr(type(audit.database), "read", lambda database, file: content)
     right = truth.measure(audit, verdicts(tint="DECISIVE", white="USED"))
     assert [row["cue"] for row in right if row["planted"]] == ["tint", "white rectangle"]
     assert all(row["agrees"] for row in right)

@@ -102,13 +102,14 @@ def _clusters(films: Pixels, moved: Floats, seed: int) -> list[tuple[int, int, M
     from sklearn.cluster import KMeans  # takes a second to import
 
     strong = np.argwhere(np.nan_to_num(moved) > MOVES)
-    if len(strong) < CLUSTERS:
+    if not len(strong):
         return []
     boxes = [block(row, column, films.shape[1]) for _, row, column in strong]
     patches = [films[i, b.top : b.bottom, b.left : b.right] for (i, *_), b in zip(strong, boxes, strict=True)]
     shown = np.array([[patch.mean() / 64, patch.std() / 64] for patch in patches])
-    weight = moved[tuple(strong.T)]
-    fitted = KMeans(CLUSTERS, n_init=4, random_state=seed).fit(np.hstack([strong[:, 1:], shown]), sample_weight=weight)
+    features, weight = np.hstack([strong[:, 1:], shown]), moved[tuple(strong.T)]
+    clusters = min(CLUSTERS, len(np.unique(features, axis=0)))
+    fitted = KMeans(clusters, n_init=4, random_state=seed).fit(features, sample_weight=weight)
     found = []
     for cluster in np.argsort(-np.bincount(fitted.labels_, weights=weight))[:SHOWN]:
         own = fitted.labels_ == cluster
