@@ -98,11 +98,11 @@ def logits_of(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:
 
 
 def logits_of_images(cnn: CNN, images: Pixels, by: Normalisation) -> Floats:
-    """`logits_of`, float (N,), for images uint8 (N, S, S) in main memory and a network on the CPU."""
+    """`logits_of`, float (N,), for images uint8 (N, S, S) in main memory and a network on any device."""
     if not len(images):
         return np.empty(0)
-    films = torch.from_numpy(np.array(images)).unsqueeze(1)
-    return logits_of(cnn, films.split(64), by).double().numpy()
+    films, device = torch.from_numpy(np.array(images)).unsqueeze(1), next(cnn.parameters()).device
+    return logits_of(cnn, (batch.to(device) for batch in films.split(64)), by).cpu().double().numpy()
 
 
 def unchecked_logits(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import grey_film, png, write_zip
 
 from tblib.audit import effects, hospitals, matched, mitigations, power, references, regions, saliency, verdicts
@@ -157,6 +158,14 @@ def test_a_style_of_one_class_is_found_among_the_carriers():
 def test_a_style_of_hardly_any_carriers_is_not_told():
     films, target = styled(0.5, 0.0)
     assert np.isnan(style_scores(films, target, np.arange(600), 0)).all()
+
+
+def test_networks_are_trained_on_a_card_where_there_is_one(smoke, monkeypatch):
+    audit = open_audit(smoke, "smoke", None, None, 50, 0)
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert replace(audit).device == device
+        assert replace(audit, scheduler="tcp://host:8786").device == "cpu"
 
 
 def test_too_few_replicates_for_a_verdict_are_refused(smoke):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tblib.audit import jobs
-from tblib.audit.fits import _shuffled
 from tblib.audit.jobs import Job, JobError, run_jobs
 from tblib.system import code
 
@@ -157,16 +156,13 @@ def test_each_array_is_sent_to_a_cluster_once_and_not_with_every_job(tmp_path, c
 
 
 def test_a_cluster_trains_the_same_networks(tmp_path, cluster):
-    from test_fits import FILMS, LABEL, SMALL, TRAIN, N, with_block
+    from test_fits import FILMS, LABEL, SMALL, with_block
 
     from tblib.audit.fits import planted
 
-    arrays = {"plain": FILMS, "put": with_block(FILMS), "placebo": FILMS, "label": LABEL}
-    arrays |= {"group": np.arange(N), "train": TRAIN}
-    todo = [
-        Job(planted, arrays, {"p": 1.0, "shuffle": True, "seed": seed, "training": SMALL | {"epochs": 2}})
-        for seed in range(2)
-    ]
+    arrays = {"plain": FILMS, "put": with_block(FILMS), "carries": LABEL == 1, "target": LABEL}
+    arrays |= {"held_out": FILMS[:8], "edited": with_block(FILMS[:8]), "placebo": FILMS[:8]}
+    todo = [Job(planted, arrays, {"seed": seed, "training": SMALL | {"epochs": 2}}) for seed in range(2)]
     assert run_jobs(todo, tmp_path / "there", cluster) == run_jobs(todo, tmp_path / "here")
 
 
@@ -182,9 +178,13 @@ def test_a_scheduler_that_is_not_there_is_a_sentence(tmp_path, monkeypatch):
         run_jobs(made([1]), tmp_path, "tcp://127.0.0.1:9")
 
 
-def test_labels_are_dealt_anew_within_the_parts():
-    label, train = (np.arange(40) % 4 == 0).astype(np.int64), np.arange(40) < 30
-    dealt = _shuffled(label, train, np.random.default_rng(0))
-    assert (dealt != label).any()
-    assert dealt[train].sum() == 15
-    assert dealt[~train].sum() == 5
+def process(values: np.ndarray, device: str = "cpu") -> dict:
+    """A job: the process that it runs in."""
+    return {"process": os.getpid()}
+
+
+@pytest.mark.parametrize(("device", "here"), [("cpu", False), ("cuda", True)])
+def test_jobs_for_a_card_run_in_this_process_and_no_worker_opens_it(device, here, tmp_path):
+    jobs_of = [Job(process, {"values": np.arange(place)}, {"device": device}) for place in (3, 4)]
+    found = {one["process"] for one in run_jobs(jobs_of, tmp_path)}
+    assert (found == {os.getpid()}) is here

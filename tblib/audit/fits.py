@@ -2,8 +2,8 @@
 
 Each function here is one job (`tblib.audit.jobs`): it gets arrays and settings, trains one CNN, and returns plain
 numbers. Common arguments are films uint8 (N, S, S) with label or target (N,), 1 for the positive class, and duplicate
-group (N,); train bool (N,), the training films, while the others are held out; the random seed; and training, the
-settings that differ from `SMALL`.
+group (N,); train bool (N,), the training films, while the others are held out; the random seed; training, the settings
+that differ from `SMALL`; and the device to compute on.
 """
 
 from dataclasses import replace
@@ -43,10 +43,10 @@ def training_of(settings: dict[str, Any]) -> Training:
     return replace(SMALL, **settings | ({"augmentation": Augmentation(**given)} if isinstance(given, dict) else {}))
 
 
-def settled(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the precision that ``auto`` resolves to here, by which a cached fit is identified."""
+def settled(settings: dict[str, Any], device: str = "cpu") -> dict[str, Any]:
+    """The settings with the precision that ``auto`` resolves to on `device`, by which a cached fit is identified."""
     wanted = training_of(settings).precision
-    return settings | {"precision": pick_precision(wanted, torch.device("cpu"))}
+    return settings | {"precision": pick_precision(wanted, torch.device(device))}
 
 
 def area(scored: Scored) -> float | None:
@@ -56,20 +56,30 @@ def area(scored: Scored) -> float | None:
     return float(auroc(scored, np.ones((1, len(scored.target))))[0])
 
 
-def fitted(images: Pixels, target: Ints, groups: Ints | None, training: Training) -> tuple[CNN, Normalisation]:
-    """A CNN trained on images uint8 (N, S, S) on the CPU, and its normalisation."""
+def fitted(
+    images: Pixels, target: Ints, groups: Ints | None, training: Training, device: str = "cpu"
+) -> tuple[CNN, Normalisation]:
+    """A CNN trained on images uint8 (N, S, S), which stays on `device`, and its normalisation."""
+    randomises = training.has("randomise")
     by = normalisation(images, np.arange(len(images)))
     by = Normalisation(by.mean, max(by.sd, 1.0))  # a region may leave only a single grey level
-    data = TBDataset(images, target, torch.device("cpu"), groups=groups)
-    return folded(fit(data, by, training, change=randomised if training.has("randomise") else None).cnn), by
+    data = TBDataset(images, target, torch.device(device), groups=groups, resident=not randomises)
+    return folded(fit(data, by, training, change=randomised if randomises else None).cnn), by
 
 
 def region(
-    images: Pixels, masks: Mask, target: Ints, train: Mask, name: str, seed: int, training: dict[str, Any]
+    images: Pixels,
+    masks: Mask,
+    target: Ints,
+    train: Mask,
+    name: str,
+    seed: int,
+    training: dict[str, Any],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Logits of the held-out films for one region (a key of `REGIONS`) and one seed."""
     left = REGIONS[name].left_of(images, masks, seed)
-    cnn, by = fitted(left[train], target[train], None, replace(training_of(training), seed=seed))
+    cnn, by = fitted(left[train], target[train], None, replace(training_of(training), seed=seed), device)
     return {"logits": logits_of_images(cnn, left[~train], by).tolist()}
 
 
@@ -82,6 +92,7 @@ def reference(
     placebo: Pixels,
     seed: int,
     training: dict[str, Any],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train a reference network on one of the `variants`, uint8 (V, N, S, S), of each film; see `answers`.
 
@@ -89,7 +100,7 @@ def reference(
     """
     chosen = np.random.default_rng([seed, len(variants)]).integers(len(variants), size=len(target))
     films = variants[chosen, np.arange(len(target))]
-    network = fitted(films, target, groups, replace(training_of(training), seed=seed))
+    network = fitted(films, target, groups, replace(training_of(training), seed=seed), device)
     return answers(*network, held_out, edited, placebo)
 
 
@@ -103,11 +114,12 @@ def outside_reference(
     placebo: Pixels,
     seed: int,
     training: dict[str, Any],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train a reference network on films with the outside of another one, of either class; see `answers`."""
     other = np.random.default_rng([seed, 1]).permutation(len(images))
     films = np.where(masks | masks[other], images, images[other])
-    network = fitted(films, target, groups, replace(training_of(training), seed=seed))
+    network = fitted(films, target, groups, replace(training_of(training), seed=seed), device)
     return answers(*network, held_out, edited, placebo)
 
 
@@ -121,13 +133,14 @@ def planted(
     placebo: Pixels,
     seed: int,
     training: dict[str, Any],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train on films `plain`, or with a cue, `put`, for those that `carries` (N,) names; see `answers`.
 
     If it names none, this is a negative control.
     """
     films = np.where(carries[:, None, None], put, plain)
-    network = fitted(films, target, None, replace(training_of(training), seed=seed))
+    network = fitted(films, target, None, replace(training_of(training), seed=seed), device)
     return answers(*network, held_out, edited, placebo)
 
 
@@ -147,6 +160,7 @@ def mitigated(
     mitigation: str | None,
     seed: int,
     training: dict[str, Any],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train a CNN with a mitigation (see `tblib.mitigation`); return its logits of held-out, edited and external films.
 
@@ -154,7 +168,7 @@ def mitigated(
     films with cue k and with its placebo; external films `others` uint8 (M, S, S). `groups` (N,) are of label and cues.
     """
     how = replace(training_of(training), seed=seed, mitigation=mitigation)
-    cnn, by = fitted(images[train], target[train], groups[train], how)
+    cnn, by = fitted(images[train], target[train], groups[train], how, device)
     return {
         "logits": logits_of_images(cnn, images[~train], by).tolist(),
         "edited": [[logits_of_images(cnn, each, by).tolist() for each in pair] for pair in edited],

@@ -60,7 +60,8 @@ def run_jobs(jobs: list[Job], folder: Path, scheduler: str | None = None, what: 
     with _workers(scheduler) if waiting else nullcontext():
         chosen = ((place, jobs[place]) for place in waiting)
         calls = (delayed(_numbered)(place, job.of, job.settings, **job.arrays) for place, job in chosen)
-        done = Parallel(n_jobs=-1, return_as="generator_unordered")(calls) if waiting else iter(())
+        cores = 1 if any(job.settings.get("device", "cpu") != "cpu" for job in jobs) else -1  # no worker opens a card
+        done = Parallel(n_jobs=cores, return_as="generator_unordered")(calls) if waiting else iter(())
         for place, result in tqdm(done, total=len(waiting), desc=what, unit="job", disable=not waiting):
             found[place] = result = json.loads(json.dumps(result))  # as it will be read
             write_json(files[place], {"result": result, "sha256": _digest(result)})

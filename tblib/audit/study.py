@@ -20,6 +20,7 @@ from tblib.audit.external import ExternalSet, find, paths, read_external, thumbn
 from tblib.audit.jobs import Job, run_jobs
 from tblib.audit.pairs import fineness
 from tblib.catalogue import catalogued_database, need_same_films
+from tblib.devices import pick_device
 from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, cross_validated
 from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
@@ -62,9 +63,14 @@ class Audit:
     seed: int
 
     @cached_property
+    def device(self) -> str:
+        """Where small networks are trained: ``cuda``, one after the other, if there is a card; else all CPU cores."""
+        return "cuda" if not self.scheduler and pick_device().type == "cuda" else "cpu"
+
+    @cached_property
     def training(self) -> dict[str, Any]:
         """Training settings of the budget that differ from `tblib.audit.fits.SMALL`."""
-        return fits.settled(self.budget.training)
+        return fits.settled(self.budget.training, self.device)
 
     @cached_property
     def trained_here(self) -> bool:
@@ -249,7 +255,8 @@ class Audit:
 
     def jobs(self, jobs: list[Job], what: str) -> list[dict[str, Any]]:
         """Results of jobs; each is saved in the run's ``audit`` folder as soon as it is available."""
-        return run_jobs(jobs, self.run.path("audit"), self.scheduler, what)
+        placed = [replace(job, settings=job.settings | {"device": self.device}) for job in jobs]
+        return run_jobs(placed, self.run.path("audit"), self.scheduler, what)
 
 
 def open_audit(run: Run, budget: str, external: str | None, scheduler: str | None, replicates: int, seed: int) -> Audit:

@@ -56,8 +56,8 @@ def _border(share: float) -> Region:
 
 
 def _residual(film: Pixels) -> Pixels:
-    blurred = gaussian_filter(film.astype(np.float32), FINE * len(film))
-    return (MID_GREY + film - blurred).round().clip(0, 255).astype(np.uint8)
+    grey = film.astype(np.float32)
+    return (MID_GREY + grey - gaussian_filter(grey, FINE * len(film))).round().clip(0, 255).astype(np.uint8)
 
 
 def _without_widened(pixels: int) -> Region:
