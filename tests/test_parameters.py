@@ -61,7 +61,7 @@ def test_what_is_given_to_an_optional_parameter_is_of_its_type():
 @pytest.mark.parametrize("name", ["demo", "kaggle", "fast", "mitigated", "smoke"])
 def test_the_parameter_files_hold_known_parameters_of_their_types(name):
     given = read_parameters(ROOT / "notebooks" / "parameters" / f"{name}.yml")
-    assert check_parameters(given)["training"]["epochs"] in (2, 7, 8, 20)
+    assert check_parameters(given)["training"]["epochs"] in (2, 7, 12, 20)
 
 
 def test_yaml_and_command_line_say_none_alike(tmp_path):
@@ -179,7 +179,7 @@ def test_a_database_is_a_new_start_unless_some_steps_are_asked_for(run):
 def test_a_name_without_a_run_starts_as_the_demo_does(tmp_path):
     data, found = started(Run(tmp_path / "new"))
     assert data == "demo"
-    assert found["training"]["epochs"] == 8
+    assert found["training"]["epochs"] == 12
     assert kept_parameters(Run(tmp_path / "new")) == {}
     assert not (tmp_path / "new").exists()
 
@@ -245,7 +245,7 @@ def test_every_parameter_that_names_files_is_known_as_one():
 
 
 @pytest.mark.parametrize(("name", "value", "sentence"), [
-    ("replicates", 0, "replicates must be between 20 and 1,000,000, not 0"),
+    ("replicates", 0, "replicates must be between 40 and 1,000,000, not 0"),
     ("films_shown", 0, "films_shown must be between 1 and 100"),
     ("spectra_films", 0, "spectra_films must be between 1"),
     ("seed", -1, "seed must be between 0"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from conftest import grey_film, png
+from scipy.stats import binomtest
 
 from tblib.catalogue import catalogued_database
 from tblib.films import boxes, edits
@@ -69,8 +70,10 @@ def test_what_is_no_upright_chest_film_is_strange(smoke, film, background):
         assert "not like the training films" in about(Film("RGB", np.stack([pixels] * 3, 2)), background), name
     images = np.load(smoke.path("images.npy"))
     part = smoke.table("split.csv")["part"].to_numpy()
-    calm = [background.likeness(seen) >= background.limit for seen in images[part == "test"]]
-    assert np.mean(calm) > 0.9
+    odd = sum(background.likeness(seen) < background.limit for seen in images[part == "test"])
+    # The limit is the least of a few validation films; any other film is below it with this chance.
+    by_chance = 1 / ((part == "val").sum() + 1)
+    assert binomtest(odd, int((part == "test").sum()), by_chance, "greater").pvalue > 0.05
 
 
 def test_a_film_that_is_scaled_otherwise_than_the_training_films_is_strange(smoke, film, background):

@@ -59,10 +59,11 @@ class Alone(NamedTuple):
 
 def alone(audit: Audit) -> dict[str, Alone]:
     """Name of each cue -> what a baseline reaches that sees this cue and no other."""
-    return {cue.name: _alone(audit, cue) for cue in AUDITED}
+    return {cue.name: alone_of(audit, cue) for cue in AUDITED}
 
 
-def _alone(audit: Audit, cue: Cue) -> Alone:
+def alone_of(audit: Audit, cue: Cue) -> Alone:
+    """What a baseline reaches that sees one cue and no other; see `ALONE`."""
     score = ALONE[cue.baseline](audit, cue)
     told, held_out = np.isfinite(score), np.isfinite(score[~audit.train])
     scored = Scored(audit.target[told], score[told], audit.group[told])

@@ -20,7 +20,7 @@ class Budget:
     """How much an audit trains, and which mitigations it compares.
 
     Attributes:
-        references: reference networks for all cues, half of them exposed to cues, half not.
+        references: reference networks for all cues (of a model trained elsewhere, half of them unexposed).
         outside_references: reference networks for all outside the lungs.
         films: at most so many training films of reference networks and planted cues, and held-out films to edit.
         seeds: trainings per region.

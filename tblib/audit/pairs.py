@@ -1,5 +1,6 @@
 """Pairs of the same films after an edit and after its placebo, as the model gets them."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from tblib.arrays import Floats, Ints, Mask, Pixels
 from tblib.films import edits
+from tblib.films.boxes import Widths, widths_from_text
 from tblib.films.cues import Cue, placebo_of, put_marker, without_boxes
 from tblib.mitigation import ModelInput
 
@@ -112,12 +114,25 @@ def swapped(images: Pixels, masks: Mask, target: Ints, seed: int) -> Pairs:
     return Pairs(np.arange(len(images)), edited, placebo, np.where(target == 1, -1.0, 1.0))
 
 
-def fineness(images: Pixels, masks: Mask) -> Floats:
-    """Float (N,): sharpness of films uint8 (N, S, S) outside the lungs, bool (N, S, S).
+def beyond_edges(films: pd.DataFrame, size: int) -> Mask:
+    """Bool (N, size, size): the borders of a catalogue's films, squashed as the films are."""
+    beyond = np.zeros((len(films), size, size), bool)
+    for place, row in enumerate(films.itertuples()):
+        top, right, bottom, left = widths_from_text(row.border)
+        tall, wide = size / row.height, size / row.width
+        widths = Widths(*(math.ceil(width) for width in (top * tall, right * wide, bottom * tall, left * wide)))
+        if any(widths) or row.border_tilt:
+            beyond[place] = edits.bordered(np.zeros((size, size), np.uint8), widths, (1, 1, 1), row.border_tilt).own
+    return beyond
+
+
+def fineness(images: Pixels, hidden: Mask) -> Floats:
+    """Float (N,): sharpness of films uint8 (N, S, S) besides what is `hidden`, lungs and borders, bool (N, S, S).
 
     Ratio of the standard deviations of what a blur of one pixel removes and of what the next wider blur removes, in
-    `PATCH` px squares; the median of the squares without lung, so that markers, painted blocks and borders, which
-    take few of them, change it little.
+    `PATCH` px squares; the median of the squares without a hidden pixel, so that markers and painted blocks, which
+    take few of them, change it little. The outermost squares are left out on all films: those of films without a
+    border are the softest.
     """
     side = images.shape[1] // PATCH * PATCH
 
@@ -126,11 +141,12 @@ def fineness(images: Pixels, masks: Mask) -> Floats:
         return film[:side, :side].reshape(side // PATCH, PATCH, side // PATCH, PATCH)
 
     ratios = np.empty(len(images))
-    for i, (film, mask) in enumerate(zip(images, masks, strict=True)):
+    for i, (film, mask) in enumerate(zip(images, hidden, strict=True)):
         grey = film.astype(np.float64)
         once, twice = gaussian_filter(grey, 1.0), gaussian_filter(grey, 2.0)
         fine, coarse = (squares(band).std(axis=(1, 3)) for band in (grey - once, once - twice))
         seen = (coarse > FLAT) & ~squares(mask).any(axis=(1, 3))
+        seen[[0, -1]] = seen[:, [0, -1]] = False
         ratios[i] = np.median(fine[seen] / coarse[seen]) if seen.any() else 0.0
     return ratios
 

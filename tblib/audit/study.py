@@ -18,7 +18,7 @@ from tblib.audit.budgets import Budget, budget_of
 from tblib.audit.effects import THRESHOLDS, holm
 from tblib.audit.external import ExternalSet, find, paths, read_external, thumbnails_of, without_known
 from tblib.audit.jobs import Job, run_jobs
-from tblib.audit.pairs import fineness
+from tblib.audit.pairs import beyond_edges, fineness
 from tblib.catalogue import catalogued_database, need_same_films
 from tblib.devices import pick_device
 from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, cross_validated
@@ -160,6 +160,12 @@ class Audit:
         """Bool (N, S, S): the database's own lung masks, or estimated ones, aligned with the CNN's input."""
         known = self.known_masks
         return lungs.lung_network().masks(self.images) if known is None else known
+
+    @property
+    def borders(self) -> Mask:
+        """Bool (N, S, S): borders of the films; nowhere if a mitigation changed them."""
+        known = self.model.mitigation is None
+        return beyond_edges(self.films, self.model.size) if known else np.zeros_like(self.images, bool)
 
     @property
     def edit_masks(self) -> Mask | None:
@@ -325,7 +331,7 @@ def associated_given(audit: Audit, cue: Cue, other: Cue) -> float:
 # `Cue.score` -> score of each film, and whether it was fitted to the label, so that only a higher one is evidence.
 SCORES: dict[str, tuple[Callable[[Audit], Floats], bool]] = {
     "marker style": (lambda audit: style_scores(audit.films, audit.target, audit.group, audit.seed), True),
-    "sharpness": (lambda audit: -fineness(audit.images, audit.masks), False),
+    "sharpness": (lambda audit: -fineness(audit.images, audit.masks | audit.borders), False),
     "border strips": (lambda audit: audit.baseline_scores[BORDER_STRIPS], True),
 }
 

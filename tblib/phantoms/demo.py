@@ -37,7 +37,7 @@ NEAR_DUPLICATES = (4, 6)  # exported again, slightly brighter; the other one is 
 
 
 def write_demo(path: Path, films: int = 600, seed: int = 0, table: Preset = KAGGLE) -> Path:
-    """Generate a database with the class balance of the Kaggle database as one zip file, and return its path.
+    """Generate a database, a third of it tuberculosis, as one zip file, and return its path.
 
     The zip holds `demo/<class>/<class>-<n>.png`, the films; `demo/lungs/<class>-<n>.png` and
     `demo/lesions/<class>-<n>.png`, their 1-bit masks; `demo/truth.csv`, one row per film, with boxes as

@@ -56,6 +56,7 @@ WITH, AGAINST = 0.6, 0.2  # share of films with a cue, of the class that it goes
 AT_RANDOM = 0.25  # share of films of both classes with a cue that a network sees at random
 STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> networks a cue and set
 NEVER, RANDOM, NATURAL = "never saw a cue", "saw every cue at random", "natural style"
+TAKEN_FOR_OWN = "never saw a cue, taken for a model trained here"  # what the wrong reference networks would cost
 EACH = 5  # networks of the first two kinds in a set
 SETS = (0, 1, 2, 3)
 WIDE_SETS, WIDE_EACH, WIDE_CUES = (0, 1), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
@@ -203,6 +204,11 @@ def study(number: int) -> None:
         judged(audit, films, others[network.kind != NEVER], network, one)  # who never saw a cue was trained elsewhere
         for network, one in zip(planned, found, strict=True)
     ]
+    rows += [
+        judged(audit, films, others[True], network._replace(kind=TAKEN_FOR_OWN), one)
+        for network, one in zip(planned, found, strict=True)
+        if network.kind == NEVER
+    ]
     write_json(HERE / f"verdicts-{number}.json", {"rows": [row | {"set": number} for row in rows]})
 
 
@@ -274,6 +280,7 @@ def false_alarms(rows: list[dict[str, Any]], wide: bool | None = None) -> pd.Dat
         NEVER: lambda row, cue: row["kind"] == NEVER,
         RANDOM: lambda row, cue: row["kind"] == RANDOM,
         "uses another cue": lambda row, cue: (row["kind"], row["p"]) == single and row["cue"] != cue,
+        TAKEN_FOR_OWN: lambda row, cue: row["kind"] == TAKEN_FOR_OWN,
     }
     lines = []
     for kind, counts in kinds.items():
@@ -323,7 +330,7 @@ def store() -> None:
     """Keep the power of small networks for audits that plant no cues (`tblib.audit.power.stored`)."""
     curve = found(results(SETS), "uses one cue")
     n = sum(row["n"] for row in curve)
-    source = f"a control study of {n} networks on SYNTHETIC films, made with the code of this audit"
+    source = f"a control study on SYNTHETIC films, of {n} networks, made with the code of this audit"
     digest = code_digest(*power.RULE, packages=False)
     write_json(power.STUDY, {"digest": digest, "source": source, "curve": curve})
 
