@@ -7,7 +7,7 @@ ARGS ?=
 RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-controls study-kills picture lint lock clean
+.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-controls study-stability study-kills picture lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo film
 
 study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; an hour, interruptible
 	@$(BIN)/python -m tests.benchmarks.controls
+
+study-stability: .venv/tested  ## do verdicts repeat: the films of RUN=reports/NAME audited with other CNNs, and in two halves; hours
+	@$(BIN)/python -m tests.benchmarks.stability $(RUN)
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
 	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0
