@@ -48,7 +48,7 @@ def test_every_cue_has_a_verdict_its_evidence_and_a_reason(results):
     for row in rows:
         assert row["verdict"] in verdicts.MEANING
         assert len(row["reason"]) > 20
-        parts = {"exists", "given", "baseline", "sufficiency", "necessity", "share", "fall", "power"}
+        parts = {"exists", "given", "baseline", "sufficiency", "necessity", "use", "share", "fall", "power"}
         assert set(row["evidence"]) == parts
         for name in ("exists", "baseline"):
             part = row["evidence"][name]
@@ -271,8 +271,10 @@ def test_a_planted_cue_is_called_used_and_decisive():
     strong, none = Estimate(0.9, 0.85, 0.95), Estimate(0.5, 0.42, 0.58)
     found = verdicts.judge_all(
         {
-            "cheat": verdicts.Evidence(strong, 0.001, strong, moves, moves, strong, Estimate(0.2, 0.1, 0.3), strong),
-            "idle": verdicts.Evidence(none, 0.7, none, still, None, None, None, strong),
+            "cheat": verdicts.Evidence(
+                strong, 0.001, strong, moves, moves, moves, strong, Estimate(0.2, 0.1, 0.3), strong
+            ),
+            "idle": verdicts.Evidence(none, 0.7, none, still, None, still, None, None, strong),
         }
     )
     assert found["cheat"].name == verdicts.DECISIVE

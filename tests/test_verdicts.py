@@ -30,12 +30,16 @@ STRONG, WEAK = Estimate(0.9, 0.6, 1.0), Estimate(0.9, 0.59, 1.0)
 
 
 def evidence(**changes) -> Evidence:
-    plain = {"exists": HIGH, "exists_p": 0.001, "baseline": CHANCE, "sufficiency": STILL, "power": STRONG}
+    plain = {"exists": HIGH, "exists_p": 0.001, "baseline": CHANCE, "sufficiency": STILL, "use": STILL, "power": STRONG}
     return Evidence(**(plain | changes))
 
 
+def using(found: Effect | None, **changes) -> Evidence:
+    return evidence(sufficiency=found, use=found, **changes)
+
+
 def verdict(one: Evidence) -> str:
-    return judge(one, one.exists_p, *(found.p if found else None for found in (one.sufficiency, one.necessity))).name
+    return judge(one, one.exists_p, one.use.p if one.use else None).name
 
 
 @pytest.mark.parametrize(("changes", "expected"), [
@@ -45,24 +49,24 @@ def verdict(one: Evidence) -> str:
     ({"baseline": HIGH}, AVAILABLE),
     ({"baseline": HIGH, "power": None}, AVAILABLE),
     ({"baseline": Estimate(0.7, 0.6, 0.8)}, NOT_SHOWN),  # its interval must lie above 0.6
-    ({"sufficiency": MOVES}, USED),
-    ({"sufficiency": None, "necessity": MOVES}, USED),
-    ({"sufficiency": MOVES, "power": None}, USED),
-    ({"sufficiency": AS_REFERENCES}, NOT_SHOWN),  # reference networks, which cannot have learnt it, move as far
-    ({"sufficiency": UNTESTED}, NOT_SHOWN),
-    ({"sufficiency": UNSURE_FLIPS}, NOT_SHOWN),
-    ({"sufficiency": replace(UNSURE_FLIPS, flips=Estimate(0.04, 0.001, 0.1))}, USED),
-    ({"sufficiency": AWAY}, NOT_SHOWN),
-    ({"sufficiency": MOVES, "exists_p": 0.051}, NOT_SHOWN),  # moved by a cue that tells nothing: no shortcut
-    ({"sufficiency": MOVES, "exists_p": 0.05}, USED),
-    ({"sufficiency": MOVES, "share": Estimate(0.7, 0.5, 0.9)}, DECISIVE),
-    ({"sufficiency": MOVES, "share": Estimate(0.7, 0.49, 0.9)}, USED),
-    ({"sufficiency": MOVES, "fall": Estimate(0.05, 0.01, 0.1)}, DECISIVE),
-    ({"sufficiency": MOVES, "fall": Estimate(0.05, -0.01, 0.1)}, USED),
-    ({"sufficiency": MOVES, "fall": Estimate(0.04, 0.01, 0.1)}, USED),
+    ({"use": MOVES}, USED),
+    ({"sufficiency": None, "necessity": MOVES, "use": MOVES}, USED),
+    ({"use": MOVES, "power": None}, USED),
+    ({"use": AS_REFERENCES}, NOT_SHOWN),  # reference networks, which cannot have learnt it, move as far
+    ({"use": UNTESTED}, NOT_SHOWN),
+    ({"use": UNSURE_FLIPS}, NOT_SHOWN),
+    ({"use": replace(UNSURE_FLIPS, flips=Estimate(0.04, 0.001, 0.1))}, USED),
+    ({"use": AWAY}, NOT_SHOWN),
+    ({"use": MOVES, "exists_p": 0.051}, NOT_SHOWN),  # moved by a cue that tells nothing: no shortcut
+    ({"use": MOVES, "exists_p": 0.05}, USED),
+    ({"use": MOVES, "share": Estimate(0.7, 0.5, 0.9)}, DECISIVE),
+    ({"use": MOVES, "share": Estimate(0.7, 0.49, 0.9)}, USED),
+    ({"use": MOVES, "fall": Estimate(0.05, 0.01, 0.1)}, DECISIVE),
+    ({"use": MOVES, "fall": Estimate(0.05, -0.01, 0.1)}, USED),
+    ({"use": MOVES, "fall": Estimate(0.04, 0.01, 0.1)}, USED),
     ({"share": Estimate(0.9, 0.8, 1.0), "fall": Estimate(0.3, 0.2, 0.4)}, NOT_SHOWN),  # decisive needs to be used
-    ({"sufficiency": MOVES, "unusable": "no trace", "baseline": HIGH}, AVAILABLE),
-    ({"sufficiency": None, "unusable": "no trace", "power": None}, NOT_SHOWN),
+    ({"use": MOVES, "unusable": "no trace", "baseline": HIGH}, AVAILABLE),
+    ({"use": None, "unusable": "no trace", "power": None}, NOT_SHOWN),
 ])  # fmt: skip
 def test_each_branch(changes, expected):
     assert verdict(evidence(**changes)) == expected
@@ -74,9 +78,9 @@ def test_every_verdict_has_a_reason():
     for baseline, put, taken, share, power in itertools.product(
         (CHANCE, HIGH), effects, (None, MOVES), shares, (None, WEAK, STRONG)
     ):
-        one = evidence(baseline=baseline, sufficiency=put, necessity=taken, share=share, power=power)
+        one = evidence(baseline=baseline, sufficiency=put, necessity=taken, use=put or taken, share=share, power=power)
         for explained in ("", "tint"):
-            assert len(judge(one, 0.001, put and put.p, taken and taken.p, explained).reason) > 20
+            assert len(judge(one, 0.001, one.use and one.use.p, explained).reason) > 20
 
 
 def at_p(p: float) -> Effect:
@@ -87,18 +91,18 @@ def at_p(p: float) -> Effect:
     return found
 
 
-def test_holm_goes_over_the_cues_that_exist_and_both_directions():
+def test_holm_goes_over_the_cues_that_exist():
     borderline = at_p(0.02)
-    alone = judge_all({"a": evidence(sufficiency=borderline)})
+    alone = judge_all({"a": using(borderline)})
     assert alone["a"].name == USED
-    crowd = {f"b{i}": evidence() for i in range(5)} | {"a": evidence(sufficiency=borderline)}
+    crowd = {f"b{i}": evidence() for i in range(5)} | {"a": using(borderline)}
     assert judge_all(crowd)["a"].name == NOT_SHOWN
-    absent = {f"b{i}": evidence(exists_p=0.5) for i in range(5)} | {"a": evidence(sufficiency=borderline)}
+    absent = {f"b{i}": evidence(exists_p=0.5) for i in range(5)} | {"a": using(borderline)}
     assert judge_all(absent)["a"].name == USED
 
 
 def test_a_cue_that_another_one_explains_is_not_called_used():
-    tint, tone = evidence(sufficiency=MOVES, given={"tone": 0.001}), evidence(sufficiency=MOVES, given={"tint": 0.3})
+    tint, tone = using(MOVES, given={"tone": 0.001}), using(MOVES, given={"tint": 0.3})
     found = judge_all({"tint": tint, "tone": replace(tone, baseline=HIGH)})
     assert (found["tint"].name, found["tone"].name) == (USED, AVAILABLE)
     assert "among films alike in tint it does not differ" in found["tone"].reason
@@ -107,7 +111,7 @@ def test_a_cue_that_another_one_explains_is_not_called_used():
 def test_cues_that_explain_each_other_share_the_strongest_verdict():
     found = judge_all(
         {
-            "tint": evidence(sufficiency=MOVES, given={"tone": 0.2, "box": 0.001}),
+            "tint": using(MOVES, given={"tone": 0.2, "box": 0.001}),
             "tone": evidence(given={"tint": 0.3, "box": 0.001}),
             "box": evidence(given={"tint": 0.001, "tone": 0.001}),
         }

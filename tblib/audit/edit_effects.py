@@ -21,7 +21,7 @@ from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, d
 from tblib.show.text import by_name, percent, signed
 
 Scores = dict[Way, tuple[Floats, Floats]]  # logits after the edit and after the placebo
-WAYS = (PUT, TAKEN)
+WAYS, BOTH = (PUT, TAKEN), "both"
 DOSED = 60  # films, evenly spaced, on which doses are tried; a few more are possible
 TOO_FEW = "under five films"
 
@@ -34,6 +34,7 @@ class CueEffects:
         towards: 1 if that is the positive class, −1 if it is the negative one.
         sufficiency: effect of adding the cue to films without it.
         necessity: effect of removing it from films that carry it.
+        both: the two together, on all films that can be edited; the verdict rests on it.
         fall: how much further the AUROC falls once it is removed than with the placebo.
         by_class: way, label and effect, for each class alone.
         doses: dose, n, mean, low and high, towards the positive class; None if there is only one dose.
@@ -42,6 +43,7 @@ class CueEffects:
     towards: float
     sufficiency: Effect | None = None
     necessity: Effect | None = None
+    both: Effect | None = None
     fall: Estimate | None = None
     by_class: tuple[dict[str, Any], ...] = ()
     doses: tuple[dict[str, Any], ...] | None = None
@@ -52,6 +54,7 @@ class CueEffects:
             "towards": self.towards,
             "sufficiency": self.sufficiency and plain(self.sufficiency),
             "necessity": self.necessity and plain(self.necessity),
+            "both": self.both and plain(self.both),
             "fall": self.fall and self.fall._asdict(),
             "by_class": list(self.by_class),
         }
@@ -73,6 +76,7 @@ def measure(audit: Audit, films: EditedFilms, references: References, doses: boo
             audit.associations[cue.name].towards,
             effects.get(PUT),
             effects.get(TAKEN),
+            effects.get(BOTH),
             taken and _fall(audit, films, cue, *taken),
             _by_class(audit, films, cue.name, scored),
             _doses(audit, films, cue, put[0] - put[1]) if doses and put and len(cue.doses) > 1 else None,
@@ -111,15 +115,32 @@ def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels
 
 
 def effects_of(
-    audit: Audit, films: EditedFilms, references: References, cue: str, scored: Scores
+    audit: Audit, films: EditedFilms, references: References, cue: str, scored: Scores, towards: float | None = None
 ) -> dict[str, Effect | None]:
-    """Direction -> effect of a cue's edits on the network that `scored` the edited films and the placebos."""
-    found, towards = {}, audit.associations[cue].towards
-    for way in (way for way in WAYS if (cue, way) in scored):
-        pairs, (after, before) = films.pairs[cue, way], scored[cue, way]
-        group, others = audit.group[films.rows[pairs.rows]], references.logits.get((cue, way))
-        found[way] = effect(after, before, towards * pairs.sign, group, others, audit.replicates, audit.seed)
-    return found
+    """Direction, or `BOTH` -> effect of a cue's edits on the network that `scored` the edited films and the placebos.
+
+    Effects are `towards` the positive class (1), the negative one (−1), or that which the cue is associated with.
+    Directions without reference networks are not part of `BOTH` if the other one has them.
+    """
+    towards = audit.associations[cue].towards if towards is None else towards
+    given = {way: _given(audit, films, references, (cue, way), scored, towards) for way in WAYS if (cue, way) in scored}
+    found = {way: effect(*each, audit.replicates, audit.seed) for way, each in given.items()}
+    tested = [each for each in given.values() if each[-1] is not None] or list(given.values())
+    return found | ({BOTH: effect(*_joined(tested), audit.replicates, audit.seed)} if tested else {})
+
+
+Given = tuple[Floats, Floats, Floats, Ints, Floats | None]  # after, before, sign, group, references of `effect`
+
+
+def _given(audit: Audit, films: EditedFilms, references: References, way: Way, scored: Scores, towards: float) -> Given:
+    pairs, (after, before) = films.pairs[way], scored[way]
+    return after, before, towards * pairs.sign, audit.group[films.rows[pairs.rows]], references.logits.get(way)
+
+
+def _joined(parts: list[Given]) -> Given:
+    after, before, sign, group = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    others = [part[4] for part in parts if part[4] is not None]
+    return after, before, sign, group, np.concatenate(others, axis=2) if others else None
 
 
 def _by_class(audit: Audit, films: EditedFilms, cue: str, scored: Scores) -> tuple[dict[str, Any], ...]:
@@ -138,11 +159,15 @@ def _by_class(audit: Audit, films: EditedFilms, cue: str, scored: Scores) -> tup
 
 def _fall(audit: Audit, films: EditedFilms, cue: Cue, without: Floats, placebo: Floats) -> Estimate:
     """How much further the AUROC falls when the cue is taken off its carriers than with the placebo in its place."""
-    rows, taken = films.rows, films.pairs[cue.name, TAKEN].rows
-    given = Scored(audit.target[rows], audit.logits[np.searchsorted(audit.held_out_rows, rows)], audit.group[rows])
+    pairs, held_out = films.pairs[cue.name, TAKEN], ~audit.train
+    edited = films.rows[held_out[films.rows]]  # the AUROC is that of films that the CNN was not trained on
+    known = np.isin(audit.held_out_rows, edited)
+    given = Scored(audit.target[edited], audit.logits[known], audit.group[edited])
+    own = held_out[films.rows[pairs.rows]]
+    taken = np.searchsorted(edited, films.rows[pairs.rows[own]])
     lost, kept = given.score.copy(), given.score.copy()
-    lost[taken], kept[taken] = without, placebo
-    weights, ones = bootstrap_weights(given, audit.replicates, audit.seed), np.ones((1, len(rows)))
+    lost[taken], kept[taken] = without[own], placebo[own]
+    weights, ones = bootstrap_weights(given, audit.replicates, audit.seed), np.ones((1, len(edited)))
     value, drawn = (
         auroc(replace(given, score=kept), each) - auroc(replace(given, score=lost), each) for each in (ones, weights)
     )

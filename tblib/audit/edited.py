@@ -1,4 +1,4 @@
-"""Edited films: held-out films after each cue's edit and after its placebo, made once for all networks of an audit."""
+"""Edited films: films after each cue's edit and after its placebo, made once for all networks of an audit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUT, TAKEN = "sufficiency", "necessity"  # the cue is put on films without it; t
 
 @dataclass(frozen=True)
 class EditedFilms:
-    """Held-out films to edit, and what became of them.
+    """Films to edit, and what became of them.
 
     Attributes:
         rows: int (n,), which films of the audit.
@@ -51,9 +51,17 @@ class EditedFilms:
         return dict(zip(self.pairs, np.split(logits, ends, axis=-1), strict=True))
 
 
-def edited_films(audit: Audit) -> EditedFilms:
-    """Edit held-out films, at most ``budget.films`` of them, for every cue in both directions."""
+def edited_films(audit: Audit, trained_here: bool | None = None) -> EditedFilms:
+    """Edit at most ``budget.films`` films for every cue in both directions: held-out ones, then training films.
+
+    What an edit changes is compared between networks, and the reference networks know the training films as well as
+    the model does. A model that was trained elsewhere (`trained_here`, by default as `Audit.trained_here`) does not, so
+    that for it held-out films alone are edited.
+    """
+    here = audit.trained_here if trained_here is None else trained_here
     rows = audit.sampled(audit.held_out_rows, audit.budget.films)
+    if here and (more := audit.budget.films - len(rows)):
+        rows = np.sort(np.concatenate([rows, audit.sampled(np.flatnonzero(audit.train), more)]))
     greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
     films = EditedFilms(rows, greys, table, {})
     pairs = {(cue.name, PUT): _put(audit, films, cue) for cue in AUDITED if cue.put or cue.swap}

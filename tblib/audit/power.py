@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 
 from tblib.arrays import Floats, Ints, Mask
 from tblib.audit import fits
+from tblib.audit.edit_effects import BOTH, effects_of
 from tblib.audit.edited import PUT, EditedFilms, Way
-from tblib.audit.effects import THRESHOLDS, effect, is_used
+from tblib.audit.effects import THRESHOLDS, is_used
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import added
 from tblib.audit.references import References
@@ -25,12 +27,14 @@ from tblib.show.text import by_name, estimate, percent
 from tblib.system.code import code_digest
 from tblib.system.files import ROOT
 
+SCORED = ("after", "before")  # the order in `References.logits`
 COLUMNS = ("cue", "p", "n", "auroc")  # of the curve
 READ_AT = 0.8  # strength at which verdicts read the power
 STUDY = ROOT / "tblib" / "audit" / "control_study.json"  # written by tests/benchmarks/controls.py
 RULE = (  # the code on which the stored control study rests
     *("tblib.audit.fits.planted", "tblib.audit.fits.reference", "tblib.audit.fits.SMALL", "tblib.films.cues.CUES"),
-    *("tblib.audit.effects.effect", "tblib.audit.effects.is_used", "tblib.audit.pairs.added"),
+    *("tblib.audit.effects.effect", "tblib.audit.effects.is_used", "tblib.audit.edit_effects._joined"),
+    *("tblib.audit.pairs.added", "tblib.audit.pairs.removed"),
     *("tblib.audit.references._exposed", "tblib.audit.references._unexposed", "tblib.audit.references.put_chances"),
 )
 
@@ -61,7 +65,7 @@ def measure(audit: Audit, films: EditedFilms, references: References) -> dict[st
     jobs = [*_plant_jobs(audit, films, plants), *_control_jobs(audit, films, absurd)]
     found = audit.jobs(jobs, "planted cues")
     used = [
-        _finds(audit, films, references, (cue.name, PUT), one, 1.0, _planted_p(audit, cue, on))
+        _finds(audit, films, references, cue.name, one, 1.0, _planted_p(audit, cue, on))
         for (cue, _, _, on), one in zip(plants, found, strict=False)
     ]
     areas = [fits.area(audit.held_out_with(np.array(one["logits"]))) for one in found[: len(plants)]]
@@ -114,11 +118,10 @@ def _plant_jobs(audit: Audit, films: EditedFilms, plants: list[tuple[Cue, float,
     put = {name: added(cue, greys, audit.model.input, audit.seed, masks=masks).edited for name, cue in names.items()}
     shared: dict[str, npt.NDArray[Any]] = {"plain": audit.images[rows], "target": audit.target[rows]}
     shared |= {"held_out": audit.images[~audit.train]}
-    arrays = {
-        name: shared | {"put": put[name], "edited": pairs.edited, "placebo": pairs.placebo}
-        for name in names
-        if (pairs := films.pairs[name, PUT])
-    }
+    arrays = {}
+    for name in names:
+        edited, placebo = films.only({name}).stacked()
+        arrays[name] = shared | {"put": put[name], "edited": edited, "placebo": placebo}
     return [
         Job(fits.planted, {**arrays[cue.name], "carries": on}, {"training": audit.reference_training, "seed": seed})
         for cue, _, seed, on in plants
@@ -145,24 +148,25 @@ def _finds(
     audit: Audit,
     films: EditedFilms,
     references: References,
-    way: Way,
+    cue: str,
     logits: dict[str, Any],
     towards: float,
     exists_p: float,
 ) -> bool:
-    """Whether the rule of the verdict calls a cue used by a network with these `logits` after edits and placebos."""
-    pairs, after, before = films.pairs[way], np.array(logits["after"]), np.array(logits["before"])
-    group, others = audit.group[films.rows[pairs.rows]], references.logits.get(way)
-    found = effect(after, before, towards * pairs.sign, group, others, audit.replicates, audit.seed)
+    """Whether the rule of the verdict calls a cue used by a network, whose `logits` are of this cue's edited films."""
+    own = films.only({cue})
+    after, before = (own.split(np.array(logits[name])) for name in SCORED)
+    scored = {way: (after[way], before[way]) for way in own.pairs}
+    found = effects_of(audit, films, references, cue, scored, towards).get(BOTH)
     if found is None or found.p is None:
         return False
-    return is_used(min(1.0, len(AUDITED) * exists_p), found, min(1.0, _tests(audit, references, way[0]) * found.p))
+    return is_used(min(1.0, len(AUDITED) * exists_p), found, min(1.0, _tests(audit, references, cue) * found.p))
 
 
 def _tests(audit: Audit, references: References, cue: str) -> int:
     """Number of tests of use that Holm's correction goes over if `cue` exists besides the cues that do."""
     exist = {*audit.existing, cue}
-    return sum(name in exist for name, _ in references.logits)
+    return len(exist.intersection(name for name, _ in references.logits))
 
 
 def _absurd(audit: Audit) -> list[tuple[str, Ints]]:
@@ -190,29 +194,36 @@ def _controls(
     for (kind, label, _), one in zip(absurd, found, strict=True):
         held_out = Scored(label[~audit.train], np.array(one["logits"]), audit.group[~audit.train])
         areas[kind].append(fits.area(held_out))
-        after, before = (films.split(np.array(one[name])) for name in ("after", "before"))
-        for way in references.logits:
-            own = audit.associations[way[0]]
+        split = {name: films.split(np.array(one[name])) for name in SCORED}
+        for cue in dict.fromkeys(name for name, _ in references.logits):
+            own = audit.associations[cue]
             scored = Scored(label[own.told], own.score[own.told], audit.group[own.told])
             towards = 1.0 if (fits.area(scored) or 0.5) >= 0.5 else -1.0
-            logits, p = {"after": after[way], "before": before[way]}, label_p(scored, audit.seed)
-            answers[kind].append(_finds(audit, films, references, way, logits, towards, p))
+            logits = {name: _of_cue(each, cue) for name, each in split.items()}
+            answers[kind].append(_finds(audit, films, references, cue, logits, towards, label_p(scored, audit.seed)))
     return [_control(kind, answers[kind], areas[kind]) for kind in answers]
+
+
+def _of_cue(logits: dict[Way, Floats], cue: str) -> Floats:
+    """Logits of one cue's edited films, in both directions."""
+    return np.concatenate([each for (name, _), each in logits.items() if name == cue])
 
 
 def _among_references(audit: Audit, films: EditedFilms, references: References) -> dict[str, Any]:
     """Each reference network judged by the others, as if every cue existed: each cue called used is a false alarm."""
     answers = []
-    for way, logits in references.logits.items():
-        towards = audit.associations[way[0]].towards
-        for k, (after, before) in enumerate(logits):
-            others = References({way: np.delete(logits, k, axis=0)} | _but(references.logits, way), (), 0)
-            answers.append(_finds(audit, films, others, way, {"after": after, "before": before}, towards, 0.0))
+    for cue in dict.fromkeys(name for name, _ in references.logits):
+        own = {way: each for way, each in references.logits.items() if way[0] == cue}
+        towards, films_of = (
+            audit.associations[cue].towards,
+            replace(films, pairs={way: films.pairs[way] for way in own}),
+        )
+        for k in range(len(next(iter(own.values())))):
+            left = {way: np.delete(each, k, axis=0) for way, each in own.items()}
+            others = References(references.logits | left, (), 0)
+            logits = {name: np.concatenate([each[k, i] for each in own.values()]) for i, name in enumerate(SCORED)}
+            answers.append(_finds(audit, films_of, others, cue, logits, towards, 0.0))
     return _control("reference networks, judged by the others", answers, list(references.aurocs))
-
-
-def _but(logits: dict[Way, Floats], way: Way) -> dict[Way, Floats]:
-    return {name: each for name, each in logits.items() if name != way}
 
 
 def _control(kind: str, answers: list[bool], areas: list[float | None]) -> dict[str, Any]:

@@ -24,8 +24,8 @@ STRENGTH = (DECISIVE, USED, AVAILABLE, UNDECIDED, NOT_SHOWN)  # of a group of cu
 MEANING = {
     AVAILABLE: f"a baseline that sees only this cue has an AUROC whose interval lies above {THRESHOLDS['baseline']}",
     USED: "the cue is more common in one class beyond chance, also among films that are alike in any one other cue; "
-    "putting it on films, or taking it off, moves the model towards, or away from, that class more than it moves "
-    "reference networks, which cannot have learnt the cue (Student's t among them; Holm over cues and directions); "
+    "putting it on films and taking it off moves the model towards, and away from, that class more than it moves "
+    "reference networks, which cannot have learnt the cue (Student's t among them; Holm over cues); "
     "and the interval of the net share of predictions that it flips, over a placebo, lies above 0",
     DECISIVE: f"used, and the cue alone reaches {THRESHOLDS['share']:.0%} of the model's AUROC above chance, with its "
     f"interval, or without it the AUROC falls by {THRESHOLDS['fall']} or more over a placebo",
@@ -45,6 +45,7 @@ class Evidence:
         baseline: AUROC of a baseline that sees the cue alone.
         sufficiency: effect of adding the cue to films without it.
         necessity: effect of removing it from films that carry it.
+        use: effect of both together, by which use is judged.
         share: S, the part of the model's AUROC above chance that the cue alone reaches.
         fall: fall of the AUROC over a placebo once the cue is removed, or matched between the classes.
         power: share of planted cues (p = 0.8) that the audit detects as used.
@@ -57,6 +58,7 @@ class Evidence:
     baseline: Estimate
     sufficiency: Effect | None = None
     necessity: Effect | None = None
+    use: Effect | None = None
     share: Estimate | None = None
     fall: Estimate | None = None
     power: Estimate | None = None
@@ -80,21 +82,17 @@ class Verdict:
 
 
 def judge_all(evidence: dict[str, Evidence]) -> dict[str, Verdict]:
-    """Judge every cue, with Holm's correction over all existing cues and both directions."""
+    """Judge every cue, with Holm's correction over all existing cues."""
     exists = holm({name: one.exists_p for name, one in evidence.items()})
     explained = {name: _explained(name, evidence) for name in evidence}
     adjusted = holm(
         {
-            (name, way): found.p
+            name: one.use.p
             for name, one in evidence.items()
-            for way, found in (("put", one.sufficiency), ("taken", one.necessity))
-            if exists[name] <= THRESHOLDS["level"] and not explained[name] and found is not None and found.p is not None
+            if exists[name] <= THRESHOLDS["level"] and not explained[name] and one.use and one.use.p is not None
         }
     )
-    judged = {
-        name: judge(one, exists[name], adjusted.get((name, "put")), adjusted.get((name, "taken")), explained[name])
-        for name, one in evidence.items()
-    }
+    judged = {name: judge(one, exists[name], adjusted.get(name), explained[name]) for name, one in evidence.items()}
     groups = {name: _together(name, evidence) for name in evidence}
     return {name: _of_group(name, groups[name], judged) for name in evidence}
 
@@ -127,15 +125,12 @@ def _of_group(name: str, together: tuple[str, ...], judged: dict[str, Verdict]) 
     )
 
 
-def judge(one: Evidence, exists_p: float, put_p: float | None, taken_p: float | None, explained: str = "") -> Verdict:
+def judge(one: Evidence, exists_p: float, use_p: float | None, explained: str = "") -> Verdict:
     """Verdict from the evidence, its adjusted p-values, and the cue that explains this one's association, if any."""
-    ways = [
-        name
-        for name, found, p in (("put on films", one.sufficiency, put_p), ("taken off films", one.necessity, taken_p))
-        if is_used(exists_p, found, p)
-    ]
-    if ways and not one.unusable and not explained:
-        return _used(one, f"{' and '.join(ways)}, it moves the model as its class would, more than reference networks")
+    if is_used(exists_p, one.use, use_p) and not one.unusable and not explained:
+        ways = {"put on films": one.sufficiency, "taken off films": one.necessity}
+        how = " and ".join(way for way, found in ways.items() if found)
+        return _used(one, f"{how}, it moves the model as its class would, more than reference networks")
     if (one.baseline.low or 0) > THRESHOLDS["baseline"]:
         return Verdict(AVAILABLE, f"a baseline finds it; {one.unusable or _not_used(one, exists_p, explained)}")
     if one.unusable:
@@ -157,19 +152,17 @@ def _used(one: Evidence, moved: str) -> Verdict:
 
 
 def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
-    found = [effect for effect in (one.sufficiency, one.necessity) if effect is not None]
     if explained:
         return f"among films alike in {explained} it does not differ between the classes, so its use is not tested"
-    if not found:
+    if one.use is None:
         return "no edit shows whether the model uses it"
     if exists_p > THRESHOLDS["level"]:
         return "its score is not shown to differ between the classes, so no movement can be called use"
-    if all(effect.p is None for effect in found):
+    if one.use.p is None:
         return "this budget trains no reference networks for it, so use is not tested"
-    most = max(found, key=lambda effect: effect.shift)
     return (
-        f"edits move the probability by {100 * most.shift:+.0f} points, reference networks by "
-        f"{100 * sum(most.references) / max(len(most.references), 1):+.0f} on average: not shown to be more"
+        f"edits move the probability by {100 * one.use.shift:+.0f} points, reference networks by "
+        f"{100 * float(np.mean(one.use.references)):+.0f} on average: not shown to be more"
     )
 
 

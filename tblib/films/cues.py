@@ -152,12 +152,15 @@ def placebo_of(kind: str, film: Pixels, edited: Edited, rng: np.random.Generator
     if kind == "mirrored":  # as much change, equally fine, at the wrong position
         change = edited.pixels.astype(np.int16) - film
         return Edited((film + change[:, ::-1]).clip(0, 255).astype(np.uint8), edited.own)
-    return other_tone(film, edited)
+    return other_tone(film, edited, opposite=kind == "opposite tone")
 
 
-def other_tone(film: Pixels, edited: Edited) -> Edited:
-    """The gamma curve that makes the film darker or brighter, as the edit does, by as much (root mean square)."""
-    brighter = bool(edited.pixels.mean() > film.mean())
+def other_tone(film: Pixels, edited: Edited, opposite: bool) -> Edited:
+    """The gamma curve that makes a film brighter or darker, as its edit does or `opposite`, by as much (RMS).
+
+    What is left of a tint in grey is a darker film, so that a placebo as dark would be the cue once more.
+    """
+    brighter = bool(edited.pixels.mean() > film.mean()) != opposite
     counts, levels = np.bincount(film.ravel(), minlength=256), np.arange(256)
     wanted = np.sqrt(np.mean((edited.pixels.astype(np.float32) - film) ** 2))
     curves = np.round(255 * (levels / 255) ** GAMMAS[(GAMMAS < 1) == brighter][:, None])  # (n, 256)
@@ -188,7 +191,7 @@ def _untinted(film: Pixels, row: pd.Series, rng: np.random.Generator) -> tuple[E
     low, high = np.percentile(film, (0.1, 99.9))
     levels = (255 * (np.arange(256) - low) / max(high - low, 1)).clip(0, 255).round().astype(np.uint8)
     edited = Edited(levels[film], np.ones_like(film, bool))
-    return edited, other_tone(film, edited)
+    return edited, other_tone(film, edited, opposite=True)
 
 
 def without(cue: Cue, film: Pixels, row: pd.Series, rng: np.random.Generator) -> Pixels:
@@ -215,7 +218,7 @@ CUES = (
         "the bit itself cannot be used; what comes with it can, and stands in the other rows"),
     Cue("tint", "tint_strength", lambda strength: strength > TINT_VISIBLE, aim=1.0,
         facts=("tint_strength", "tint_balance", "tint_spread", "chroma"),
-        put=_tint, placebo="tone", doses=STRENGTHS[:2], remove=_untinted,
+        put=_tint, placebo="opposite tone", doses=STRENGTHS[:2], remove=_untinted,
         note="the model sees no colour; the edit is what a tint does to grey levels"),
     Cue("L/R marker", "marker", aim=0.85, group="marker", shape=True, facts=("marker", "marker_score"),
         put=put_marker, doses=STRENGTHS, remove=partial(without_boxes, column="markers"), judges=True),

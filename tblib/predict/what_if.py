@@ -97,7 +97,7 @@ def changed(film: Film, changes: Changes, lungs: Callable[[], FindsLungs]) -> Ch
     """
     after = _recoloured(film, changes)
     if changes.equalise:
-        after = _toned(after, lambda grey: edits.equalised(grey, changes.equalise))
+        after = _toned(after, lambda grey: edits.equalised(grey, changes.equalise), opposite=False)
     if changes.marker:
         after = _beside(after, lambda grey: _with_marker(grey, changes))
     if changes.rectangle:
@@ -118,9 +118,9 @@ def _beside(before: Changed, edit: Callable[[Pixels], Edited]) -> Changed:
     return Changed(edit(before.edited).pixels, edits.replaced(before.placebo, edit(before.placebo).own).pixels)
 
 
-def _toned(before: Changed, edit: Callable[[Pixels], Edited]) -> Changed:
-    """An edit of the levels, with a tone curve of the same strength and direction as placebo."""
-    return Changed(edit(before.edited).pixels, other_tone(before.placebo, edit(before.placebo)).pixels)
+def _toned(before: Changed, edit: Callable[[Pixels], Edited], opposite: bool) -> Changed:
+    """An edit of the levels, with a tone curve of the same strength, in its direction or the opposite, as placebo."""
+    return Changed(edit(before.edited).pixels, other_tone(before.placebo, edit(before.placebo), opposite).pixels)
 
 
 def _recoloured(film: Film, changes: Changes) -> Changed:
@@ -129,11 +129,11 @@ def _recoloured(film: Film, changes: Changes) -> Changed:
     plain = Changed(grey, grey)
     if changes.tint:
         tint = edits.TINTS[changes.tint]
-        return _toned(plain, lambda film: tint_in_grey(film, tint, changes.tint_strength, weights))
+        return _toned(plain, lambda film: tint_in_grey(film, tint, changes.tint_strength, weights), opposite=True)
     if changes.weights == NOTHING.weights or film.pixels.ndim == 2:
         return plain
     weighted = Edited(np.rint(film.pixels @ np.array(weights)).astype(np.uint8), np.ones_like(grey, bool))
-    return _toned(plain, lambda _: weighted)
+    return _toned(plain, lambda _: weighted, opposite=True)
 
 
 def _with_marker(film: Pixels, changes: Changes) -> Edited:

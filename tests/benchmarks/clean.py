@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from tblib.audit import references
-from tblib.audit.edit_effects import Scores, effects_of
+from tblib.audit.edit_effects import BOTH, Scores, effects_of
 from tblib.audit.edited import PUT, TAKEN, edited_films
 from tblib.audit.study import Audit, open_audit
 from tblib.audit.verdicts import DECISIVE, USED, Evidence, judge_all
@@ -66,8 +66,8 @@ def used(audit: Audit) -> list[str]:
     for cue in AUDITED:
         goes, ways = audit.associations[cue.name], effects_of(audit, films, networks, cue.name, scored)
         given, unknown = audit.given_others.get(cue.name, {}), Estimate(None, None, None)
-        both = ways.get(PUT), ways.get(TAKEN)
-        evidence[cue.name] = Evidence(goes.auroc, goes.p, unknown, *both, given=given, unusable=cue.unusable)
+        found = (ways.get(name) for name in (PUT, TAKEN, BOTH))
+        evidence[cue.name] = Evidence(goes.auroc, goes.p, unknown, *found, given=given, unusable=cue.unusable)
     return [name for name, verdict in judge_all(evidence).items() if verdict.name in (USED, DECISIVE)]
 
 

@@ -26,7 +26,7 @@ from PIL import Image
 from tblib.arrays import Pixels
 from tblib.audit import fits, power, references
 from tblib.audit.budgets import BUDGETS, DEEP
-from tblib.audit.edit_effects import effects_of
+from tblib.audit.edit_effects import BOTH, effects_of
 from tblib.audit.edited import PUT, TAKEN, EditedFilms, edited_films
 from tblib.audit.effects import plain
 from tblib.audit.jobs import Job
@@ -58,8 +58,8 @@ STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> network
 NEVER, RANDOM, NATURAL = "never saw a cue", "saw every cue at random", "natural style"
 TAKEN_FOR_OWN = "never saw a cue, taken for a model trained here"  # what the wrong reference networks would cost
 EACH = 5  # networks of the first two kinds in a set
-SETS = (0, 1, 2, 3)
-WIDE_SETS, WIDE_EACH, WIDE_CUES = (0, 1), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
+SETS = (1, 2, 3, 4)  # set 0 was there when the rule was chosen
+WIDE_SETS, WIDE_EACH, WIDE_CUES = (1, 2), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
 STYLED = 9  # the set whose films carry cues in the phantoms' own styles
 BARE: Preset = {name: Prevalence(0, 0) for name in CLEAN}
 # The phantoms' artefacts that make up each cue, with their shares among its carriers.
@@ -189,9 +189,9 @@ def networks(number: int) -> list[Network]:
 def study(number: int) -> None:
     """Train and judge all networks of a set; finished trainings are kept."""
     audit, planned = audit_of(number), networks(number)
-    films = edited_films(audit)
-    others = {here: references.measure(audit, films, here) for here in (True, False)}
-    edited, placebo = films.stacked()
+    films = {here: edited_films(audit, here) for here in (True, False)}
+    others = {here: references.measure(audit, films[here], here) for here in (True, False)}
+    edited, placebo = films[True].stacked()
     arrays = {"carries": np.zeros(len(audit.reference_rows), bool), "target": audit.target[audit.reference_rows]}
     arrays |= {"held_out": audit.images[~audit.train], "edited": edited, "placebo": placebo}
     jobs = []
@@ -201,15 +201,22 @@ def study(number: int) -> None:
         jobs.append(Job(fits.planted, {**arrays, "plain": images, "put": images}, settings))
     found = audit.jobs(jobs, f"networks of set {number}")
     rows = [
-        judged(audit, films, others[network.kind != NEVER], network, one)  # who never saw a cue was trained elsewhere
+        judged(audit, films[True], others[True], network, one)
         for network, one in zip(planned, found, strict=True)
+        if network.kind != NEVER
     ]
-    rows += [
-        judged(audit, films, others[True], network._replace(kind=TAKEN_FOR_OWN), one)
-        for network, one in zip(planned, found, strict=True)
-        if network.kind == NEVER
-    ]
+    for network, one in zip(planned, found, strict=True):
+        if network.kind == NEVER:  # it was trained elsewhere
+            rows.append(judged(audit, films[False], others[False], network, held_out_only(audit, films, one)))
+            rows.append(judged(audit, films[True], others[True], network._replace(kind=TAKEN_FOR_OWN), one))
     write_json(HERE / f"verdicts-{number}.json", {"rows": [row | {"set": number} for row in rows]})
+
+
+def held_out_only(audit: Audit, films: dict[bool, EditedFilms], found: dict[str, Any]) -> dict[str, Any]:
+    """A network's answers without those to edited training films."""
+    edited = films[True]
+    kept = np.concatenate([~audit.train[edited.rows[pairs.rows]] for pairs in edited.pairs.values()])
+    return found | {name: np.array(found[name])[kept] for name in ("after", "before")}
 
 
 def training_films(audit: Audit, network: Network, number: int) -> Pixels:
@@ -239,6 +246,7 @@ def judged(
             unknown,
             ways.get(PUT),
             ways.get(TAKEN),
+            ways.get(BOTH),
             given=audit.given_others.get(name, {}),
         )
         for name, ways in effects.items()
