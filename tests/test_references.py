@@ -101,6 +101,15 @@ def test_references_score_what_is_judged_with_as_many_networks_as_the_budget_say
     assert len(found.aurocs) == audit.budget.references
 
 
+def test_training_films_are_edited_only_for_a_model_that_knows_them_as_the_references_do(audit):
+    here, elsewhere = (edited_films(audit, trained_here).rows for trained_here in (True, False))
+    held_out = audit.held_out_rows[: audit.budget.films]
+    assert set(elsewhere) == set(held_out)
+    assert len(here) == min(audit.budget.films, len(audit.films))
+    assert set(held_out) < set(here)
+    assert (np.diff(here) > 0).all()
+
+
 def test_a_stranger_is_compared_with_networks_that_saw_no_cue_too(audit):
     films = edited_films(audit)
     own, stranger = measure(audit, films, True), measure(audit, films, False)
