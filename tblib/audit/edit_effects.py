@@ -14,7 +14,7 @@ from tblib.audit.effects import FEWEST_GROUPS, Effect, effect, mean_change, plai
 from tblib.audit.pairs import added, only
 from tblib.audit.references import References
 from tblib.audit.study import Audit
-from tblib.audit.verdicts import draw_shifts
+from tblib.audit.verdicts import draw_shifts, show_at_least
 from tblib.films.cues import AUDITED, EDITED, Cue
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
 from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, draw_film, nothing, panels, tiles
@@ -211,6 +211,7 @@ def figure(edited: dict[str, CueEffects]) -> Figure:
             if one:
                 axes[1].hlines(place + down, one.flips.low, one.flips.high, color=colour, linewidth=1.6)
                 axes[1].plot(one.flips.value, place + down, mark, color=colour, markersize=5)
+    show_at_least(axes[0])
     for _, colour, mark, label in ways:
         axes[1].plot([], [], mark, color=colour, label=label)
     axes[1].plot([], [], "|", color=GREY, label="reference networks")
@@ -236,7 +237,7 @@ def finding(edited: dict[str, CueEffects]) -> str:
         return "No cue could be edited on these films."
     strongest = sorted(found, key=lambda item: -item[2].shift)[:3]
     told = "; ".join(
-        f"{name} {text} {one.n} films: {100 * one.shift:+.0f} points ({_among(one)}), "
+        f"{name} {text} {one.n} films: {100 * one.shift:+.1f} points (reference networks: {_among(one)}), "
         f"{percent(one.flips.value or 0)} of the predictions flipped"
         for name, text, one in strongest
     )
@@ -248,8 +249,8 @@ def finding(edited: dict[str, CueEffects]) -> str:
 
 def _among(one: Effect) -> str:
     if not one.references:
-        return "no reference networks"
-    return f"reference networks {100 * np.mean(one.references):+.0f} ± {100 * np.std(one.references, ddof=1):.0f}"
+        return "none"
+    return f"{100 * np.mean(one.references):+.1f} ± {100 * np.std(one.references, ddof=1):.1f}"
 
 
 def table(edited: dict[str, CueEffects], classes: tuple[str, str]) -> pd.DataFrame:

@@ -166,6 +166,7 @@ def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
     )
 
 
+NARROWEST = 0.05  # probability: least reach of a panel to either side of 0
 COLOURS = {DECISIVE: VERMILION, USED: ORANGE, AVAILABLE: SKY, NOT_SHOWN: GREEN, UNDECIDED: GREY}
 
 
@@ -185,6 +186,7 @@ def figure(results: dict[str, Any]) -> Figure:
         axes[2].text(
             1.02, place, row["verdict"], transform=axes[2].get_yaxis_transform(), va="center", fontsize=8, color=colour
         )
+    show_at_least(axes[2])
     for ax, title, null in zip(axes, titles, (0.5, 0.5, 0.0), strict=True):
         ax.set(xlabel=title)
         ax.axvline(null, color=GREY, linestyle=":")
@@ -202,6 +204,12 @@ def draw_shifts(ax: Axes, place: float, effects: list[dict[str, Any] | None], co
             others = found["references"]
             ax.plot(others, [place + down] * len(others), "|", color=GREY, markersize=6, markeredgewidth=0.8)
             ax.plot(found["shift"], place + down, mark, color=colour, markersize=5)
+
+
+def show_at_least(ax: Axes) -> None:
+    """Widen a panel of probabilities to `NARROWEST`, so that tiny changes look tiny."""
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, -NARROWEST), max(high, NARROWEST))
 
 
 def finding(results: dict[str, Any]) -> list[str]:
@@ -260,8 +268,7 @@ def table(results: dict[str, Any]) -> pd.DataFrame:
             "odds ratio": odds_text(odds) if odds else "a score has none",
             "exists: AUROC of its score": estimate(interval_of(found["exists"])),
             "predicts: AUROC of its baseline": estimate(found["baseline"]),
-            "used: put on films, probability over placebo": _shifted(found["sufficiency"]),
-            "used: taken off films": _shifted(found["necessity"]),
+            **_use_cells(found["use"]),
             "AUROC falls without it": estimate(found["fall"]) if found["fall"] else "under ten pairs",
             "power at p = 0.8": estimate(found["power"], True) if found["power"] else "not measured",
         }
@@ -269,14 +276,15 @@ def table(results: dict[str, Any]) -> pd.DataFrame:
     return by_name(pd.DataFrame(rows), "cue")
 
 
-def _shifted(found: dict[str, Any] | None) -> str:
+def _use_cells(found: dict[str, Any] | None) -> dict[str, str]:
+    """Put on and taken off films: change of the probability in points, among reference networks; net flips."""
+    names = ("used: points of probability over placebo", "reference networks", "used: net prediction flips")
     if found is None:
-        return "no such edit"
-    others, flips = found["references"], Estimate(**found["flips"]).text(percent=True)
-    among = (
-        f"{len(others)} references {np.mean(others):+.3f} ± {np.std(others, ddof=1):.3f}" if others else "no reference"
-    )
-    return f"{found['shift']:+.3f}, {among}; flips {flips} of {found['n']} predictions"
+        return dict.fromkeys(names, "no such edit")
+    others = 100 * np.array(found["references"])
+    among = f"{others.mean():+.1f} ± {others.std(ddof=1):.1f} ({len(others)})" if len(others) else "none"
+    flips = f"{Estimate(**found['flips']).text(percent=True)} of {found['n']}"
+    return dict(zip(names, (f"{100 * found['shift']:+.1f}", among, flips), strict=True))
 
 
 def reasons_table(results: dict[str, Any]) -> pd.DataFrame:
