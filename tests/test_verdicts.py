@@ -91,6 +91,11 @@ def at_p(p: float) -> Effect:
     return found
 
 
+@pytest.mark.parametrize(("p", "expected"), [(0.024, USED), (0.026, NOT_SHOWN)])
+def test_use_is_tested_one_sided_at_a_fortieth(p, expected):
+    assert judge_all({"a": using(at_p(p))})["a"].name == expected
+
+
 def test_holm_goes_over_the_cues_that_exist():
     borderline = at_p(0.02)
     alone = judge_all({"a": using(borderline)})
@@ -153,11 +158,11 @@ def test_an_effect_is_found_where_it_is_larger_than_in_references():
 
 
 def test_false_alarms_among_references_are_at_the_level():
-    """A network of the same kind as its references: one-sided 5 %, for 20 references."""
+    """A network of the same kind as its references: one-sided 2.5 %, for 20 references."""
     rng = np.random.default_rng(2)
     drawn = rng.normal(0, 1, (4000, 21))
-    alarms = np.mean([above(row[0], row[1:]) <= THRESHOLDS["level"] for row in drawn])
-    assert 0.035 < alarms < 0.065
+    alarms = np.mean([above(row[0], row[1:]) <= THRESHOLDS["use"] for row in drawn])
+    assert 0.015 < alarms < 0.035
 
 
 def test_duplicates_count_once_in_an_effect():

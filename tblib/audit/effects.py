@@ -11,7 +11,8 @@ from tblib.metrics import Estimate, net_share
 Name = TypeVar("Name")
 THRESHOLDS = {  # the only thresholds on which verdicts are based
     "baseline": 0.6,  # AVAILABLE if the lower limit of the baseline's AUROC is above it
-    "level": 0.05,  # level of the tests of existence and of use, each after Holm's correction
+    "level": 0.05,  # level of the tests of existence, after Holm's correction
+    "use": 0.025,  # level of the one-sided tests of use, after Holm's correction: what 95 % intervals leave on one side
     "flips": 0.0,  # USED if the lower limit of the net share of prediction flips over the placebo is above it
     "share": 0.5,  # DECISIVE, if used and the cue alone reaches this share of the AUROC above chance (lower limit)
     "fall": 0.05,  # DECISIVE, if used and the AUROC falls by this over a placebo without the cue, interval above 0
@@ -119,8 +120,7 @@ def is_used(exists_p: float, found: Effect | None, p: float | None) -> bool:
     """Whether an effect with adjusted `p` shows use of a cue that exists with adjusted p-value `exists_p`."""
     if found is None or p is None or found.flips.low is None:
         return False
-    level = THRESHOLDS["level"]
-    return exists_p <= level and p <= level and found.flips.low > THRESHOLDS["flips"]
+    return exists_p <= THRESHOLDS["level"] and p <= THRESHOLDS["use"] and found.flips.low > THRESHOLDS["flips"]
 
 
 def plain(found: Effect) -> dict[str, Any]:

@@ -277,7 +277,7 @@ def _draw_controls(ax: Axes, controls: list[dict[str, Any]]) -> None:
         share = row["used"]
         ax.hlines(place, share["low"], share["high"], color=VERMILION)
         ax.plot(share["value"], place, "o", color=VERMILION)
-    ax.axvline(THRESHOLDS["level"], color=GREY, linestyle=":")
+    ax.axvline(THRESHOLDS["use"], color=GREY, linestyle=":")
     labels = [row["control"].replace(" of the", "\nof the").replace(", ", ",\n") for row in controls]
     ax.set_yticks(range(len(controls)), labels)
     ax.set(xlabel="share called used (false alarms)", xlim=(-0.02, 1), ylim=(len(controls) - 0.5, -0.5))

@@ -25,7 +25,8 @@ MEANING = {
     AVAILABLE: f"a baseline that sees only this cue has an AUROC whose interval lies above {THRESHOLDS['baseline']}",
     USED: "the cue is more common in one class beyond chance, also among films that are alike in any one other cue; "
     "putting it on films and taking it off moves the model towards, and away from, that class more than it moves "
-    "reference networks, which cannot have learnt the cue (Student's t among them; Holm over cues); "
+    "reference networks, which cannot have learnt the cue (Student's t among them, one-sided at "
+    f"{THRESHOLDS['use']:.1%}; Holm over cues); "
     "and the interval of the net share of predictions that it flips, over a placebo, lies above 0",
     DECISIVE: f"used, and the cue alone reaches {THRESHOLDS['share']:.0%} of the model's AUROC above chance, with its "
     f"interval, or without it the AUROC falls by {THRESHOLDS['fall']} or more over a placebo",

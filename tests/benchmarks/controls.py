@@ -58,8 +58,8 @@ STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> network
 NEVER, RANDOM, NATURAL = "never saw a cue", "saw every cue at random", "natural style"
 TAKEN_FOR_OWN = "never saw a cue, taken for a model trained here"  # what the wrong reference networks would cost
 EACH = 5  # networks of the first two kinds in a set
-SETS = (1, 2, 3, 4)  # set 0 was there when the rule was chosen
-WIDE_SETS, WIDE_EACH, WIDE_CUES = (1, 2), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
+SETS = (2, 5, 6)  # sets 0, 1, 3 and 4 were there when the rule was chosen
+WIDE_SETS, WIDE_EACH, WIDE_CUES = (2, 5), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
 STYLED = 9  # the set whose films carry cues in the phantoms' own styles
 BARE: Preset = {name: Prevalence(0, 0) for name in CLEAN}
 # The phantoms' artefacts that make up each cue, with their shares among its carriers.
