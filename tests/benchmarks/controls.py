@@ -53,7 +53,7 @@ from tests.benchmarks.films import FOLDER, SIZE
 HERE = FOLDER / "controls"
 FILMS = 480  # of a set, half of them tuberculosis
 WITH, AGAINST = 0.6, 0.2  # share of films with a cue, of the class that it goes with in the database, and of the other
-AT_RANDOM = 0.25  # share of films of both classes with a cue that a network sees at random
+AT_RANDOM = (WITH + AGAINST) / 2  # share of films of both classes with a cue that a network sees at random
 STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> networks a cue and set
 NEVER, RANDOM, NATURAL = "never saw a cue", "saw every cue at random", "natural style"
 TAKEN_FOR_OWN = "never saw a cue, taken for a model trained here"  # what the wrong reference networks would cost
