@@ -64,7 +64,7 @@ def test_kernels_and_workers_that_hold_their_lock_end_with_a_killed_command(tmp_
     process.kill()
     assert until(lambda: not started_with(str(tmp_path)), 5), started_with(str(tmp_path))
     if start == "workflow":  # the next command has the run at once, and clears what lies about
-        left = [str(path) for path in processes.SHARED_MEMORY.glob(f"*{process.pid}*")]
+        left = [str(path) for kind in "-_" for path in processes.SHARED_MEMORY.glob(f"*{kind}{process.pid}{kind}*")]
         assert left
         process = busy(tmp_path, start)
         assert [path for path in left if Path(path).exists()] == []

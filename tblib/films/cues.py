@@ -235,7 +235,7 @@ CUES = (
         note="a border is not taken away: what lies below it is not known"),
     Cue("film askew", "border_tilt", lambda tilt: tilt.abs() >= ASKEW, aim=0.90, audited=False),
     Cue("grey histogram", "equalised", lambda evenness: evenness >= EQUALISED, aim=0.90,
-        facts=("equalised",), put=lambda film, dose, _: edits.equalised(film, dose),
+        baseline="score", put=lambda film, dose, _: edits.equalised(film, dose),
         placebo="tone", doses=STRENGTHS[:2], judges=True,
         note="the edit equalises; equalisation cannot be undone"),
     Cue("sharpness, compression", "blockiness", None, score="sharpness", baseline="score",
