@@ -53,7 +53,9 @@ def verdict(one: Evidence) -> str:
     ({"sufficiency": None, "necessity": MOVES, "use": MOVES}, USED),
     ({"use": MOVES, "power": None}, USED),
     ({"use": AS_REFERENCES}, NOT_SHOWN),  # reference networks, which cannot have learnt it, move as far
-    ({"use": UNTESTED}, NOT_SHOWN),
+    ({"use": UNTESTED}, UNDECIDED),
+    ({"use": UNTESTED, "exists_p": 0.051}, NOT_SHOWN),
+    ({"use": None}, UNDECIDED),
     ({"use": UNSURE_FLIPS}, NOT_SHOWN),
     ({"use": replace(UNSURE_FLIPS, flips=Estimate(0.04, 0.001, 0.1))}, USED),
     ({"use": AWAY}, NOT_SHOWN),
@@ -104,6 +106,14 @@ def test_holm_goes_over_the_cues_that_exist():
     assert judge_all(crowd)["a"].name == NOT_SHOWN
     absent = {f"b{i}": evidence(exists_p=0.5) for i in range(5)} | {"a": using(borderline)}
     assert judge_all(absent)["a"].name == USED
+
+
+@pytest.mark.parametrize(("baseline", "expected"), [(CHANCE, UNDECIDED), (HIGH, AVAILABLE)])
+def test_nothing_is_said_not_to_be_shown_whose_use_was_not_tested(baseline, expected):
+    assert judge(evidence(baseline=baseline), 0.01, 0.5).name in (NOT_SHOWN, AVAILABLE)
+    found = judge(evidence(baseline=baseline), 0.01, None, "tint")
+    assert found.name == expected
+    assert "among films alike in tint it does not differ between the classes" in found.reason
 
 
 def test_a_cue_that_another_one_explains_is_not_called_used():

@@ -32,7 +32,7 @@ MEANING = {
     f"interval, or without it the AUROC falls by {THRESHOLDS['fall']} or more over a placebo",
     NOT_SHOWN: "none of these, and the audit finds such a cue, planted at p = 0.8, by this very rule: the lower limit "
     f"of its power is {THRESHOLDS['power']:.0%} or more",
-    UNDECIDED: "none of these, and the audit's power for this cue is lower or not known",
+    UNDECIDED: "none of these, and the audit's power for this cue is lower or not known, or its use was not tested",
 }
 
 
@@ -136,6 +136,9 @@ def judge(one: Evidence, exists_p: float, use_p: float | None, explained: str = 
         return Verdict(AVAILABLE, f"a baseline finds it; {one.unusable or _not_used(one, exists_p, explained)}")
     if one.unusable:
         return Verdict(NOT_SHOWN, one.unusable)
+    tested = one.use is not None and one.use.p is not None
+    if explained or (exists_p <= THRESHOLDS["level"] and not tested):
+        return Verdict(UNDECIDED, _not_used(one, exists_p, explained))
     if one.power is None or one.power.value is None or one.power.low is None:
         return Verdict(UNDECIDED, "the audit's power for this cue is not known, so that nothing found means nothing")
     power = f"{one.power.text(percent=True)} of planted cases"
