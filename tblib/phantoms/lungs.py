@@ -99,7 +99,7 @@ def dice(one: Mask, other: Mask) -> Floats:
 
 @lru_cache(maxsize=1)
 def lung_network() -> LungNetwork:
-    """The trained network: read from ``data/``, or trained first (half a minute, once)."""
+    """The trained network: read from ``data/``, or trained first (a minute on two cores, once)."""
     path = ROOT / "data" / f"lungs-{code_digest('tblib.phantoms.lungs.train')[:8]}.safetensors"
     network = _kept_network(path)  # without the lock at first, as data/ may be read-only
     if network is None:
