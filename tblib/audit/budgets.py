@@ -59,7 +59,7 @@ BUDGETS = {
         mitigations=(None, "equalise"), mitigation_seeds=1, training={"epochs": 1},
     ),
     "quick": Budget(
-        references=20, outside_references=0, films=240,
+        references=20, outside_references=0, films=180,
         seeds=1, regions=("outside the lungs", "whole film"),
         planted=(), replicas=0, controls=0, trained_on=240,
         mitigations=(), mitigation_seeds=0, training={},
