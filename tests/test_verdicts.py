@@ -113,14 +113,14 @@ def test_nothing_is_said_not_to_be_shown_whose_use_was_not_tested(baseline, expe
     assert judge(evidence(baseline=baseline), 0.01, 0.5).name in (NOT_SHOWN, AVAILABLE)
     found = judge(evidence(baseline=baseline), 0.01, None, "tint")
     assert found.name == expected
-    assert "among films alike in tint it does not differ between the classes" in found.reason
+    assert "“tint” accounts for its difference between the classes" in found.reason
 
 
 def test_a_cue_that_another_one_explains_is_not_called_used():
     tint, tone = using(MOVES, given={"tone": 0.001}), using(MOVES, given={"tint": 0.3})
     found = judge_all({"tint": tint, "tone": replace(tone, baseline=HIGH)})
     assert (found["tint"].name, found["tone"].name) == (USED, AVAILABLE)
-    assert "among films alike in tint it does not differ" in found["tone"].reason
+    assert "“tint” accounts for its difference" in found["tone"].reason
 
 
 def test_cues_that_explain_each_other_share_the_strongest_verdict():

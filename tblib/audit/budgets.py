@@ -62,7 +62,7 @@ BUDGETS = {
         references=20, outside_references=0, films=180,
         seeds=1, regions=("outside the lungs", "whole film"),
         planted=(), replicas=0, controls=0, trained_on=240,
-        mitigations=(), mitigation_seeds=0, training={},
+        mitigations=(), mitigation_seeds=0, training={"low_resolution_share": 0.5},
     ),
     "standard": Budget(
         references=20, outside_references=20, films=480,

@@ -53,7 +53,7 @@ def measure(audit: Audit, films: EditedFilms, references: References) -> dict[st
     """
     among = [_among_references(audit, films, references)] if references.logits else []
     if not audit.budget.planted:
-        return stored() | {"controls": among, "trained_on": len(audit.reference_rows)}
+        return stored(audit.budget.films) | {"controls": among, "trained_on": len(audit.reference_rows)}
     cues = [cue for cue in EDITED if (cue.name, PUT) in films.pairs]
     plants = [
         (cue, p, seed, carriers(audit, cue, p, seed))
@@ -84,13 +84,14 @@ def at(power: dict[str, Any], cue: str) -> Estimate | None:
     return Estimate(**row["used"]) if row else None
 
 
-def stored() -> dict[str, Any]:
-    """The curve of the stored control study on SYNTHETIC films if the code at hand made it; otherwise an empty one."""
-    kept = json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {"digest": "", "curve": []}
-    if kept["digest"] != code_digest(*RULE, packages=False):
+def stored(films: int) -> dict[str, Any]:
+    """The curve of the stored control study on SYNTHETIC films, if the code at hand made it with as many films as this
+    audit edits and trains reference networks on; otherwise an empty one."""
+    kept = json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {"digest": "", "films": 0, "curve": []}
+    if (kept["digest"], kept["films"]) != (code_digest(*RULE, packages=False), films):
         return {
             "curve": [],
-            "source": "not measured: this budget plants no cues, and the stored study is of other code",
+            "source": "not measured: this budget plants no cues, and the stored study is of other code or more films",
         }
     return {"curve": kept["curve"], "source": kept["source"]}
 

@@ -157,7 +157,7 @@ def _used(one: Evidence, moved: str) -> Verdict:
 
 def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
     if explained:
-        return f"among films alike in {explained} it does not differ between the classes, so its use is not tested"
+        return f"“{explained}” accounts for its difference between the classes, so its use is not tested"
     if one.use is None:
         return "no edit shows whether the model uses it"
     if exists_p > THRESHOLDS["level"]:

@@ -3,7 +3,8 @@
 Each set of films is a database in which every cue goes with one class, audited as a run is. The networks were trained
 on other versions of the same films: without any cue, with every cue at random, or with one cue at a strength p and the
 others at random. What the audit should find is therefore known. In one more set cues are as phantoms carry them, in
-other styles than the audit's edits.
+other styles than the audit's edits. Networks at the strength that verdicts read are judged once more as the budget
+`quick` does it: on fewer films, by reference networks trained on fewer films.
 
 An interrupted study goes on: each training is kept. ``python -m tests.benchmarks.controls [set …]``
 """
@@ -16,6 +17,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +54,8 @@ from tests.benchmarks.films import FOLDER, SIZE
 
 HERE = FOLDER / "controls"
 FILMS = 480  # of a set, half of them tuberculosis
+FEW = BUDGETS["quick"].films  # of them edited, and trained on by the reference networks
+WAYS = {FILMS: replace(BUDGETS["standard"], films=FILMS, outside_references=0), FEW: BUDGETS["quick"]}
 WITH, AGAINST = 0.6, 0.2  # share of films with a cue, of the class that it goes with in the database, and of the other
 AT_RANDOM = (WITH + AGAINST) / 2  # share of films of both classes with a cue that a network sees at random
 STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> networks a cue and set
@@ -165,8 +169,7 @@ def audit_of(number: int) -> Audit:
         save_catalogue(run, build_catalogue(database))
         prepare(run, database, SIZE, number)
         train_run(run, Training(epochs=1, width=4, seed=number))
-    budget = replace(BUDGETS["standard"], films=FILMS, outside_references=0)
-    return replace(open_audit(run, "standard", None, None, 400, number), budget=budget)
+    return replace(open_audit(run, "standard", None, None, 400, number), budget=WAYS[FILMS])
 
 
 def networks(number: int) -> list[Network]:
@@ -186,30 +189,44 @@ def networks(number: int) -> list[Network]:
     return planned
 
 
-def study(number: int) -> None:
-    """Train and judge all networks of a set; finished trainings are kept."""
-    audit, planned = audit_of(number), networks(number)
-    films = {here: edited_films(audit, here) for here in (True, False)}
-    others = {here: references.measure(audit, films[here], here) for here in (True, False)}
-    edited, placebo = films[True].stacked()
-    arrays = {"carries": np.zeros(len(audit.reference_rows), bool), "target": audit.target[audit.reference_rows]}
-    arrays |= {"held_out": audit.images[~audit.train], "edited": edited, "placebo": placebo}
-    jobs = []
-    for network in planned:
-        images = training_films(audit, network, number)
-        settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
-        jobs.append(Job(fits.planted, {**arrays, "plain": images, "put": images}, settings))
-    found = audit.jobs(jobs, f"networks of set {number}")
-    rows = [
-        judged(audit, films[True], others[True], network, one)
-        for network, one in zip(planned, found, strict=True)
-        if network.kind != NEVER
-    ]
+def study(number: int, most: int) -> None:
+    """Train all networks of a set and judge them on at most so many films; finished trainings are kept."""
+    whole, planned = audit_of(number), [each for each in networks(number) if most == FILMS or on_few(each)]
+    audit = replace(whole, budget=WAYS[most])
+    kinds = (True, False) if any(network.kind == NEVER for network in planned) else (True,)
+    films = {here: edited_films(audit, here) for here in kinds}
+    others = {here: references.measure(audit, films[here], here) for here in kinds}
+    found = trained(whole, films[True], planned, number)
+    rows = []
     for network, one in zip(planned, found, strict=True):
         if network.kind == NEVER:  # it was trained elsewhere
             rows.append(judged(audit, films[False], others[False], network, held_out_only(audit, films, one)))
-            rows.append(judged(audit, films[True], others[True], network._replace(kind=TAKEN_FOR_OWN), one))
-    write_json(HERE / f"verdicts-{number}.json", {"rows": [row | {"set": number} for row in rows]})
+            network = network._replace(kind=TAKEN_FOR_OWN)
+        rows.append(judged(audit, films[True], others[True], network, one))
+    write_json(verdicts(number, most), {"rows": [row | {"set": number} for row in rows]})
+
+
+def on_few(network: Network) -> bool:
+    """Whether a network is judged on few films, too: what a verdict of the budget `quick` needs to know."""
+    return not network.wide and (network.kind == RANDOM or network.p == power.READ_AT)
+
+
+def verdicts(number: int, most: int) -> Path:
+    """The file with the verdicts on the networks of a set, judged on at most so many films."""
+    return HERE / f"verdicts-{number}-{most}.json"
+
+
+def trained(whole: Audit, films: EditedFilms, planned: list[Network], number: int) -> list[dict[str, Any]]:
+    """The logits of each network, trained on all training films of a set, for edited and held-out films."""
+    rows, (edited, placebo) = whole.reference_rows, films.stacked()
+    arrays = {"carries": np.zeros(len(rows), bool), "target": whole.target[rows]}
+    arrays |= {"held_out": whole.images[~whole.train], "edited": edited, "placebo": placebo}
+    jobs = []
+    for network in planned:
+        images = training_films(whole, network, number)
+        settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
+        jobs.append(Job(fits.planted, {**arrays, "plain": images, "put": images}, settings))
+    return whole.jobs(jobs, f"networks of set {number}")
 
 
 def held_out_only(audit: Audit, films: dict[bool, EditedFilms], found: dict[str, Any]) -> dict[str, Any]:
@@ -262,9 +279,9 @@ def judged(
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
-def results(numbers: Iterable[int] = (*SETS, STYLED)) -> list[dict[str, Any]]:
-    """All verdicts that were made so far."""
-    files = [HERE / f"verdicts-{number}.json" for number in numbers]
+def results(numbers: Iterable[int] = SETS, most: int = FILMS) -> list[dict[str, Any]]:
+    """All verdicts on networks of these sets that were made so far, judged on at most so many films."""
+    files = [verdicts(number, most) for number in numbers]
     return [row for file in files if file.exists() for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
 
 
@@ -312,16 +329,17 @@ def found(rows: list[dict[str, Any]], kind: str, wide: bool = False) -> list[dic
 
 def markdown() -> str:
     """The tables of all studies so far."""
-    rows = results()
-    if not rows:
+    all_films, few, styled_films = results(), results(SETS, FEW), results((STYLED,))
+    if not (all_films or few or styled_films):
         return "No control study has been run here: `make study-controls`.\n"
-    own = [row for row in rows if row["set"] != STYLED]
-    parts = ["Called used although the network cannot have learnt it:", _table(false_alarms(own))]
-    parts += ["Of these, networks as wide as the CNN:", _table(false_alarms(own, wide=True))]
-    for title, kind, wide in (
-        ("Power, small networks", "uses one cue", False),
-        ("Power, networks as wide as the CNN", "uses one cue", True),
-        ("Power where cues are in the phantoms' styles and edits are not", NATURAL, False),
+    parts = ["Called used although the network cannot have learnt it:", _table(false_alarms(all_films))]
+    parts += ["Of these, networks as wide as the CNN:", _table(false_alarms(all_films, wide=True))]
+    parts += [f"Judged on {FEW} films:", _table(false_alarms(few))]
+    for title, rows, kind, wide in (
+        ("Power, small networks", all_films, "uses one cue", False),
+        ("Power, networks as wide as the CNN", all_films, "uses one cue", True),
+        (f"Power, judged on {FEW} films", few, "uses one cue", False),
+        ("Power where cues are in the phantoms' styles and edits are not", styled_films, NATURAL, False),
     ):
         curve = found(rows, kind, wide)
         lines = [(row["cue"], row["p"], row["n"], Estimate(**row["used"]).text(percent=True)) for row in curve]
@@ -335,18 +353,19 @@ def _table(table: pd.DataFrame) -> str:
 
 
 def store() -> None:
-    """Keep the power of small networks for audits that plant no cues (`tblib.audit.power.stored`)."""
-    curve = found(results(SETS), "uses one cue")
+    """Keep the power at few films for audits that plant no cues (`tblib.audit.power.stored`)."""
+    curve = found(results(SETS, FEW), "uses one cue")
     n = sum(row["n"] for row in curve)
-    source = f"a control study on SYNTHETIC films, of {n} networks, made with the code of this audit"
+    made = f"of {n} networks judged on {FEW} films, made with the code of this audit"
     digest = code_digest(*power.RULE, packages=False)
-    write_json(power.STUDY, {"digest": digest, "source": source, "curve": curve})
+    write_json(power.STUDY, {"digest": digest, "films": FEW, "source": f"a control study on SYNTHETIC films, {made}", "curve": curve})
 
 
 if __name__ == "__main__":
-    chosen = [int(text) for text in sys.argv[1:]] or [*SETS, STYLED]
-    for number in chosen:
-        study(number)
+    numbers = [int(text) for text in sys.argv[1:]] or [*SETS, STYLED]
+    sizes = [(number, most) for most in (FEW, FILMS) for number in numbers if (number, most) != (STYLED, FEW)]
+    for number, most in sizes:
+        study(number, most)
     print(markdown())
-    if {row["set"] for row in results(SETS)} == set(SETS):
+    if {row["set"] for row in results(SETS, FEW)} == set(SETS):
         store()
