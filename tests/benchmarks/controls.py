@@ -357,8 +357,8 @@ def store() -> None:
     curve = found(results(SETS, FEW), "uses one cue")
     n = sum(row["n"] for row in curve)
     made = f"of {n} networks judged on {FEW} films, made with the code of this audit"
-    digest = code_digest(*power.RULE, packages=False)
-    write_json(power.STUDY, {"digest": digest, "films": FEW, "source": f"a control study on SYNTHETIC films, {made}", "curve": curve})
+    kept = {"digest": code_digest(*power.RULE, packages=False), "films": FEW}
+    write_json(power.STUDY, kept | {"source": f"a control study on SYNTHETIC films, {made}", "curve": curve})
 
 
 if __name__ == "__main__":
