@@ -109,7 +109,7 @@ def test_a_notebook_opened_by_hand_works_on_a_scratch_run(reports):
     run = begin("eda", names := cell(0))
     assert run.folder == reports / "scratch"
     assert names == cell(0)
-    assert kept_parameters(run)["eda"]["demo_films"] == 480
+    assert kept_parameters(run)["eda"]["demo_films"] == 720
 
 
 def test_a_complete_run_is_not_replaced_by_hand(reports):
