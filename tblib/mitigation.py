@@ -94,11 +94,10 @@ class ModelInput:
             film = cropped(film, BORDER_CROP)
         if needs_lungs(self.mitigation) and self.lungs is None:
             raise ValueError(f"The mitigation {self.mitigation} needs to know what finds the lungs.")
-        mask = lung_mask(film, self.lungs) if self.lungs and needs_lungs(self.mitigation) else None
-        if mask is not None and "lung_crop" in names:
+        mask = lung_mask(film, self.lungs) if self.lungs and needs_lungs(self.mitigation) else np.ones_like(film, bool)
+        if "lung_crop" in names:
             film, mask = _cut(film, mask)
-        small = resized(film, self.size)
-        within = np.ones_like(small, bool) if mask is None else resized(255 * mask.astype(np.uint8), self.size) >= 128
+        small, within = resized(film, self.size), resized(255 * mask.astype(np.uint8), self.size) >= 128
         if "equalise" in names:
             small = evened(small, within)
         if "smooth" in names:
