@@ -52,7 +52,7 @@ bench-long: .venv/tested  ## what takes two hours once: learning over seeds, mem
 study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo films without shortcuts; 30 minutes, interruptible
 	@$(BIN)/python -m tests.benchmarks.clean
 
-study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; two and a half hours, interruptible
+study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; three hours, interruptible
 	@$(BIN)/python -m tests.benchmarks.controls
 
 study-stability: .venv/tested  ## do verdicts repeat: the films of RUN=reports/NAME audited with other CNNs, and in two halves; hours

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from tblib.catalogue import build_catalogue
@@ -54,27 +55,46 @@ def write_zip(path: Path, entries: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> Path:
-    """The demo database that smoke.yml asks for."""
-    return write_demo(tmp_path_factory.mktemp("data") / "demo.zip", films=72, seed=0)
+def shared(tmp_path_factory) -> Path:
+    """A folder of all the processes that run tests: what takes long is made in it once."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory, demo) -> Run:
+def demo(shared) -> Path:
+    """The demo database that smoke.yml asks for."""
+    path = shared / "demo.zip"
+    with FileLock(shared / "demo.lock"):
+        return path if path.exists() else write_demo(path, films=72, seed=0)
+
+
+@pytest.fixture(scope="session")
+def smoke(shared, demo) -> Run:
     """A whole run of all notebooks on smoke parameters. Tests read it and leave it as it is."""
-    folder = tmp_path_factory.mktemp("reports") / "smoke"
-    report = run_study(str(folder), str(demo), read_parameters(SMOKE))
-    assert report == folder / "report.html"
+    folder = shared / "smoke"
+    with FileLock(shared / "smoke.lock"):
+        if not (folder / "report.html").exists():
+            run_study(str(folder), str(demo), read_parameters(SMOKE))
+    assert (folder / "report.html").exists()
     return Run(run_folder(str(folder)))
 
 
 @pytest.fixture(scope="session")
-def renamed(tmp_path_factory, demo, smoke) -> Run:
+def renamed(shared, demo, smoke) -> Run:
     """A second run of the same films in the same order: their names hold markup, and nothing says that they are drawn.
 
     One file more is no film; what the first run's audit has trained is at hand. Tests read the run and leave it.
     """
-    folder = tmp_path_factory.mktemp("renamed")
+    folder = shared / "renamed"
+    with FileLock(shared / "renamed.lock"):
+        if not (folder / "names" / "report.html").exists():
+            run_renamed(folder, demo, smoke)
+    return Run(run_folder(str(folder / "names")))
+
+
+def run_renamed(folder: Path, demo: Path, smoke: Run) -> None:
+    """Make the second run."""
     shutil.copytree(smoke.path("audit"), folder / "names" / "audit")
     markup = {
         label: f"{MARKUP}{tag} "
@@ -89,7 +109,6 @@ def renamed(tmp_path_factory, demo, smoke) -> Run:
                 entries["/".join([*folders, before + film])] = archive.read(name)
     report = run_study(str(folder / "names"), str(write_zip(folder / "<i>db.zip", entries)), read_parameters(SMOKE))
     assert report == folder / "names" / "report.html"
-    return Run(run_folder(str(folder / "names")))
 
 
 @pytest.fixture(scope="session")
