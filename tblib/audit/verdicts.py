@@ -26,12 +26,12 @@ MEANING = {
     USED: "the cue is more common in one class beyond chance, also among films that are alike in any one other cue; "
     "putting it on films and taking it off moves the model towards, and away from, that class more than it moves "
     "reference networks, which cannot have learnt the cue (Student's t among them, one-sided at "
-    f"{THRESHOLDS['use']:.1%}; Holm over cues); "
+    f"{percent(THRESHOLDS['use'])}; Holm over cues); "
     "and the interval of the net share of predictions that it flips, over a placebo, lies above 0",
-    DECISIVE: f"used, and the cue alone reaches {THRESHOLDS['share']:.0%} of the model's AUROC above chance, with its "
-    f"interval, or without it the AUROC falls by {THRESHOLDS['fall']} or more over a placebo",
+    DECISIVE: f"used, and the cue alone reaches {percent(THRESHOLDS['share'], 0)} of the model's AUROC above chance, "
+    f"with its interval, or without it the AUROC falls by {THRESHOLDS['fall']} or more over a placebo",
     NOT_SHOWN: "none of these, and the audit finds such a cue, planted at p = 0.8, by this very rule: the lower limit "
-    f"of its power is {THRESHOLDS['power']:.0%} or more",
+    f"of its power is {percent(THRESHOLDS['power'], 0)} or more",
     UNDECIDED: "none of these, and the audit's power for this cue is lower or not known, or its use was not tested",
 }
 
@@ -149,7 +149,8 @@ def judge(one: Evidence, exists_p: float, use_p: float | None, explained: str = 
 
 def _used(one: Evidence, moved: str) -> Verdict:
     if one.share is not None and (one.share.low or 0) >= THRESHOLDS["share"]:
-        return Verdict(DECISIVE, f"{moved}; alone it reaches {one.share.value:.0%} of the model's AUROC above chance")
+        share = percent(one.share.value or 0.0, 0)
+        return Verdict(DECISIVE, f"{moved}; alone it reaches {share} of the model's AUROC above chance")
     if one.fall is not None and (one.fall.value or 0) >= THRESHOLDS["fall"] and (one.fall.low or 0) > 0:
         return Verdict(DECISIVE, f"{moved}; without it the AUROC falls by {one.fall.value:.3f} over a placebo")
     return Verdict(USED, moved)
@@ -227,11 +228,11 @@ def finding(results: dict[str, Any]) -> list[str]:
         )
     else:
         first = "No cue is shown to be used by the CNN."
-    second = (
-        f"{capital(listed(by[AVAILABLE])) or 'Nothing else'} would tell the classes apart, too, but use is not "
-        f"shown; not shown at all: {listed(by[NOT_SHOWN]) or 'none'}; undecided: {listed(by[UNDECIDED]) or 'none'}."
-    )
-    return [first, second, _lungs(results)]
+    available = capital(listed(by[AVAILABLE])) or "Nothing else"
+    second = f"{available} would tell the classes apart, too, but use is not shown"
+    rest = {"not shown in any way": by[NOT_SHOWN], "undecided": by[UNDECIDED]}
+    told = "; ".join([second, *(f"{how}: {listed(names)}" for how, names in rest.items() if names)])
+    return [first, f"{told}.", _lungs(results)]
 
 
 def _lungs(results: dict[str, Any]) -> str:
