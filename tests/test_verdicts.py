@@ -88,7 +88,7 @@ def test_every_verdict_has_a_reason():
 def at_p(p: float) -> Effect:
     """An effect with this p-value among its references."""
     spread = np.std(REFERENCES, ddof=1) * np.sqrt(1 + 1 / len(REFERENCES))
-    found = replace(MOVES, shift=float(np.mean(REFERENCES) + stats.t.isf(p, len(REFERENCES) - 1) * spread))
+    found = replace(MOVES, shift=float(max(np.mean(REFERENCES), 0) + stats.t.isf(p, len(REFERENCES) - 1) * spread))
     assert found.p == pytest.approx(p)
     return found
 
@@ -167,12 +167,27 @@ def test_an_effect_is_found_where_it_is_larger_than_in_references():
     assert found_among(1.5, references[:2]).p is None  # two networks have no spread to speak of
 
 
+def test_a_network_that_does_not_move_uses_nothing_whatever_references_learnt_of_drawn_cues():
+    """References that move the other way have learnt that a drawn cue goes with the other class."""
+    references = logits_of(np.random.default_rng(0).normal(-2.0, 0.1, 20), 60, 0)
+    still, moves = found_among(0.0, references), found_among(1.5, references)
+    assert max(still.references) < -0.1
+    assert still.p > 0.3
+    assert moves.p < 0.001
+
+
 def test_false_alarms_among_references_are_at_the_level():
-    """A network of the same kind as its references: one-sided 2.5 %, for 20 references."""
+    """A network of the same kind as its references: one-sided 2.5 %, for 20 references; less, if they move away."""
     rng = np.random.default_rng(2)
     drawn = rng.normal(0, 1, (4000, 21))
-    alarms = np.mean([above(row[0], row[1:]) <= THRESHOLDS["use"] for row in drawn])
-    assert 0.015 < alarms < 0.035
+    alarms = {mean: np.mean([above(*of) <= THRESHOLDS["use"] for of in parts(drawn + mean)]) for mean in (5, 0, -1)}
+    assert 0.015 < alarms[5] < 0.035
+    assert alarms[-1] < alarms[0] <= alarms[5]
+
+
+def parts(drawn: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """The first value of each row, and the others."""
+    return [(row[0], row[1:]) for row in drawn]
 
 
 def test_duplicates_count_once_in_an_effect():

@@ -50,12 +50,14 @@ def above(value: float, references: Floats) -> float:
     """One-sided p-value of `value` being one more draw from where `references` (K,) come from.
 
     Student's t with K − 1 degrees of freedom on the distance from their mean in predictive standard deviations,
-    s √(1 + 1/K): the test of one case against a small control sample (Crawford and Howell 1998).
+    s √(1 + 1/K): the test of one case against a small control sample (Crawford and Howell 1998). Where their mean is
+    below 0, the distance from 0 counts: references can learn that a cue as an edit draws it goes with the other class,
+    and a network that never saw one does not move at all.
     """
     from scipy.stats import t  # takes 0.4 s to import, and the report does without
 
     spread = max(float(references.std(ddof=1)), 1e-9) * np.sqrt(1 + 1 / len(references))
-    return float(t.sf((value - references.mean()) / spread, len(references) - 1))
+    return float(t.sf((value - max(float(references.mean()), 0.0)) / spread, len(references) - 1))
 
 
 def probability(logits: Floats) -> Floats:
