@@ -75,8 +75,8 @@ def smoke(shared, demo) -> Run:
     folder = shared / "smoke"
     with FileLock(shared / "smoke.lock"):
         if not (folder / "report.html").exists():
-            run_study(str(folder), str(demo), read_parameters(SMOKE))
-    assert (folder / "report.html").exists()
+            report = run_study(str(folder), str(demo), read_parameters(SMOKE))
+            assert report == folder / "report.html"
     return Run(run_folder(str(folder)))
 
 

@@ -180,14 +180,10 @@ def test_false_alarms_among_references_are_at_the_level():
     """A network of the same kind as its references: one-sided 2.5 %, for 20 references; less, if they move away."""
     rng = np.random.default_rng(2)
     drawn = rng.normal(0, 1, (4000, 21))
-    alarms = {mean: np.mean([above(*of) <= THRESHOLDS["use"] for of in parts(drawn + mean)]) for mean in (5, 0, -1)}
+    ps = {mean: [above(row[0], row[1:]) for row in drawn + mean] for mean in (5, 0, -1)}
+    alarms = {mean: np.mean(np.array(each) <= THRESHOLDS["use"]) for mean, each in ps.items()}
     assert 0.015 < alarms[5] < 0.035
     assert alarms[-1] < alarms[0] <= alarms[5]
-
-
-def parts(drawn: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """The first value of each row, and the others."""
-    return [(row[0], row[1:]) for row in drawn]
 
 
 def test_duplicates_count_once_in_an_effect():

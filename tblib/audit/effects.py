@@ -52,7 +52,7 @@ def above(value: float, references: Floats) -> float:
     Student's t with K − 1 degrees of freedom on the distance from their mean in predictive standard deviations,
     s √(1 + 1/K): the test of one case against a small control sample (Crawford and Howell 1998). Where their mean is
     below 0, the distance from 0 counts: references can learn that a cue as an edit draws it goes with the other class,
-    and a network that never saw one does not move at all.
+    and a network that never saw one need not move.
     """
     from scipy.stats import t  # takes 0.4 s to import, and the report does without
 
