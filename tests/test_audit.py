@@ -328,14 +328,16 @@ def test_a_shut_gate_and_missing_groups_are_said_in_place_of_pictures():
     assert "No external database" in hospitals.figure({"sets": []}, ("N", "T")).get_label()
 
 
-def test_a_power_is_quoted_only_of_the_same_code_on_as_few_films(monkeypatch, tmp_path):
-    quick = BUDGETS["quick"].films
-    assert {row["cue"] for row in power.stored(quick)["curve"]} == {cue.name for cue in cues.EDITED}
-    assert "on SYNTHETIC films" in power.stored(quick)["source"]
-    assert power.stored(quick + 1)["curve"] == []
-    other = json.loads(power.STUDY.read_text(encoding="utf-8")) | {"digest": "of other code"}
-    write_json(tmp_path / "study.json", other)
+def test_a_power_is_quoted_only_of_the_same_code_and_budget(monkeypatch, tmp_path):
+    quick = BUDGETS["quick"]
+    assert {row["cue"] for row in power.stored(quick, True)["curve"]} == {cue.name for cue in cues.EDITED}
+    assert "on SYNTHETIC films" in power.stored(quick, True)["source"]
+    for other in ({"films": quick.films + 1}, {"references": 19}, {"training": {}}):
+        assert power.stored(replace(quick, **other), True)["curve"] == [], other
+    assert power.stored(quick, False)["curve"] == []
+    other_code = json.loads(power.STUDY.read_text(encoding="utf-8")) | {"digest": "of other code"}
+    write_json(tmp_path / "study.json", other_code)
     monkeypatch.setattr(power, "STUDY", tmp_path / "study.json")
-    assert power.stored(quick)["source"].startswith("not measured")
+    assert power.stored(quick, True)["source"].startswith("not measured")
     monkeypatch.setattr(power, "STUDY", tmp_path / "none.json")
-    assert power.stored(quick)["curve"] == []
+    assert power.stored(quick, True)["curve"] == []

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from tblib.arrays import Floats, Ints, Mask
 from tblib.audit import fits
+from tblib.audit.budgets import Budget
 from tblib.audit.edit_effects import BOTH, effects_of
 from tblib.audit.edited import PUT, EditedFilms, Way
 from tblib.audit.effects import THRESHOLDS, is_used
@@ -53,7 +54,7 @@ def measure(audit: Audit, films: EditedFilms, references: References) -> dict[st
     """
     among = [_among_references(audit, films, references)] if references.logits else []
     if not audit.budget.planted:
-        return stored(audit.budget.films) | {"controls": among, "trained_on": len(audit.reference_rows)}
+        return stored(audit.budget, audit.trained_here) | {"controls": among, "trained_on": len(audit.reference_rows)}
     cues = [cue for cue in EDITED if (cue.name, PUT) in films.pairs]
     plants = [
         (cue, p, seed, carriers(audit, cue, p, seed))
@@ -84,16 +85,20 @@ def at(power: dict[str, Any], cue: str) -> Estimate | None:
     return Estimate(**row["used"]) if row else None
 
 
-def stored(films: int) -> dict[str, Any]:
-    """The curve of the stored control study on SYNTHETIC films, if the code at hand made it with as many films as this
-    audit edits and trains reference networks on; otherwise an empty one."""
-    kept = json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {"digest": "", "films": 0, "curve": []}
-    if (kept["digest"], kept["films"]) != (code_digest(*RULE, packages=False), films):
-        return {
-            "curve": [],
-            "source": "not measured: this budget plants no cues, and the stored study is of other code or more films",
-        }
+def stored(budget: Budget, trained_here: bool) -> dict[str, Any]:
+    """The curve of the stored control study on SYNTHETIC films, if it was made with the code at hand, in the way in
+    which this budget judges a model that was trained on these films, or elsewhere; otherwise an empty one."""
+    kept: dict[str, Any] = json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {"digest": ""}
+    if kept["digest"] != code_digest(*RULE, packages=False) or kept["way"] != way(budget, trained_here):
+        why = "this budget plants no cues, and the stored study is of other code, another budget or models trained here"
+        return {"curve": [], "source": f"not measured: {why}"}
     return {"curve": kept["curve"], "source": kept["source"]}
+
+
+def way(budget: Budget, trained_here: bool) -> dict[str, Any]:
+    """What the verdict on a cue depends on, besides code and films: settings of the budget, origin of the model."""
+    settings = {name: getattr(budget, name) for name in ("references", "films", "training")}
+    return settings | {"trained_here": trained_here}
 
 
 def carriers(audit: Audit, cue: Cue, p: float, seed: int) -> Mask:

@@ -357,7 +357,7 @@ def store() -> None:
     curve = found(results(SETS, FEW), "uses one cue")
     n = sum(row["n"] for row in curve)
     made = f"of {n} networks judged on {FEW} films, made with the code of this audit"
-    kept = {"digest": code_digest(*power.RULE, packages=False), "films": FEW}
+    kept = {"digest": code_digest(*power.RULE, packages=False), "way": power.way(BUDGETS["quick"], True)}
     write_json(power.STUDY, kept | {"source": f"a control study on SYNTHETIC films, {made}", "curve": curve})
 
 
