@@ -32,6 +32,7 @@ FILMS, TUBERCULOSIS = 60, 20
 DRAWS = 400
 SINGLE = ("tilt", "white_rectangle", "black_box", "equalised", "blur", "jpeg")  # a film may carry all of these
 NOTHING = dict.fromkeys(KAGGLE, Prevalence(0, 0))
+EVEN = "even_light"  # of the light box behind a tinted film: no artefact, but the lack of one
 ALWAYS = Prevalence(1, 1)
 
 
@@ -133,7 +134,7 @@ def test_in_clean_no_artefact_differs_between_the_classes():
 @pytest.mark.parametrize("table", PRESETS.values(), ids=PRESETS)
 def test_of_a_group_a_film_carries_at_most_one(table):
     groups = presets.COLOURS, presets.MARKERS, tuple(presets.BORDERS)
-    assert sorted(KAGGLE) == sorted([name for group in groups for name in group] + list(SINGLE))
+    assert sorted(KAGGLE) == sorted([name for group in groups for name in group] + [*SINGLE, EVEN])
     for group in groups:
         for index in range(2):
             assert sum(table[name][index] for name in group) <= 1 + 1e-9
@@ -171,7 +172,7 @@ def test_a_preset_written_out_and_read_again_is_the_same(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (HEADER + "purple,0,0.5\n", r"no artefact 'purple'; there are one_channel, .*jpeg\.$"),
+        (HEADER + "purple,0,0.5\n", r"no artefact 'purple'; there are one_channel, .*jpeg, even_light\.$"),
         (HEADER + "blue,0,1.5\n", r"between 0 and 1; those of blue are 0 and 1\.5\.$"),
         (HEADER + "blue,-0.1,0\n", r"between 0 and 1; those of blue are -0\.1 and 0\.$"),
         (HEADER + "blue,nan,0\n", r"between 0 and 1; those of blue are nan"),
@@ -248,11 +249,13 @@ def test_every_artefact_is_as_frequent_as_the_table_says(name, label):
     counts = Counter(kind for seed in range(DRAWS) for kind in kinds(phantom_truth(label, seed, table)))
     assert counts.keys() <= table.keys()
     for artefact, share in table.items():
+        if artefact == EVEN:
+            continue
         low, high = binom.interval(0.9999, DRAWS, share[index]) if 0 < share[index] < 1 else [DRAWS * share[index]] * 2
         assert low <= counts[artefact] <= high, artefact
 
 
-@pytest.mark.parametrize("artefact", KAGGLE)
+@pytest.mark.parametrize("artefact", [name for name in KAGGLE if name != EVEN])
 def test_an_artefact_that_all_films_carry_is_the_only_one(artefact):
     for label in CLASSES:
         for seed in range(15):
@@ -287,6 +290,13 @@ def test_uneven_light_falls_on_some_tinted_films_alone():
     assert 0 in strengths
     assert all(strength == 0 or 0.1 <= strength <= 0.6 for strength in strengths)
     assert max(strengths) > 0.4
+
+
+def test_with_even_light_a_film_is_the_same_but_for_the_dark_corners():
+    tinted = preset(cyan=1, plain=0.5, black_border=0.5, jpeg=0.5)
+    for seed in range(30):
+        free, even = (phantom_truth("Normal", seed, tinted | {EVEN: Prevalence(share, 0)}) for share in (0, 1))
+        assert even == replace(free, unevenness=0.0)
 
 
 @pytest.mark.parametrize("kind", presets.MARKERS)

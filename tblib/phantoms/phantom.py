@@ -100,6 +100,8 @@ def phantom_truth(label: str, seed: int, table: Preset = KAGGLE) -> Truth:
     carried = (
         _colour(rng, share) | _marker(rng, share) | _border(rng, share) | _blocks(rng, share) | _export(rng, share)
     )
+    if rng.random() < share["even_light"]:  # sampled last: a film's other artefacts do not depend on this share
+        carried["unevenness"] = 0.0
     return Truth(label, seed, severity, "", **carried)
 
 

@@ -53,10 +53,12 @@ KAGGLE: Preset = {
     "equalised": Prevalence(0.85, 0.05),
     "blur": Prevalence(0.05, 0.45),
     "jpeg": Prevalence(0.10, 0.40),
+    "even_light": Prevalence(0.00, 0.00),  # every second tinted film without it is darker towards the corners
 }
 CLEAN: Preset = {name: Prevalence(sum(share) / 2, sum(share) / 2) for name, share in KAGGLE.items()}
 # The cues that an audit has to find; everything else is equal in both classes. Tints and white rectangles are more
-# common than in the Kaggle database, so that a network needs both and learns them from few films.
+# common than in the Kaggle database, so that a network needs both and learns them from few films. Light boxes are even:
+# dark corners are a cue of their own, which comes with a tint and which no edit of the audit adds.
 PLANTED: Preset = {
     **CLEAN,
     "one_channel": Prevalence(0.0, 0.10),
@@ -66,6 +68,7 @@ PLANTED: Preset = {
     "beige": Prevalence(0.0, 0.06),
     "neutral": Prevalence(0.0, 0.0),
     "white_rectangle": Prevalence(0.0, 0.5),
+    "even_light": Prevalence(1.0, 1.0),
 }
 PRESETS = {"kaggle": KAGGLE, "clean": CLEAN, "planted": PLANTED}
 
