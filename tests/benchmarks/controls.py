@@ -15,8 +15,9 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from PIL import Image
 
-from tblib.arrays import Pixels
+from tblib.arrays import Ints, Pixels
 from tblib.audit import fits, power, references
 from tblib.audit.budgets import BUDGETS, DEEP
 from tblib.audit.edit_effects import BOTH, effects_of
@@ -189,21 +190,31 @@ def networks(number: int) -> list[Network]:
     return planned
 
 
-def study(number: int, most: int) -> None:
-    """Train all networks of a set and judge them on at most so many films; finished trainings are kept."""
-    whole, planned = audit_of(number), [each for each in networks(number) if most == FILMS or on_few(each)]
-    audit = replace(whole, budget=WAYS[most])
-    kinds = (True, False) if any(network.kind == NEVER for network in planned) else (True,)
-    films = {here: edited_films(audit, here) for here in kinds}
-    others = {here: references.measure(audit, films[here], here) for here in kinds}
-    found = trained(whole, films[True], planned, number)
-    rows = []
-    for network, one in zip(planned, found, strict=True):
-        if network.kind == NEVER:  # it was trained elsewhere
-            rows.append(judged(audit, films[False], others[False], network, held_out_only(audit, films, one)))
+def study(number: int) -> None:
+    """Train all networks of a set and judge them, on all films and on few; finished trainings are kept."""
+    whole, planned = audit_of(number), networks(number)
+    chosen = {FILMS: planned} | ({} if number == STYLED else {FEW: [each for each in planned if on_few(each)]})
+    audits = {most: replace(whole, budget=WAYS[most]) for most in chosen}
+    films = {most: edited_films(audit, True) for most, audit in audits.items()}
+    for most, answers in zip(chosen, trained(whole, [*films.values()], planned, number), strict=True):
+        own = [(network, one) for network, one in zip(planned, answers, strict=True) if network in chosen[most]]
+        rows = [row | {"set": number} for row in judged_on(audits[most], films[most], own)]
+        write_json(verdicts(number, most), {"rows": rows})
+
+
+def judged_on(
+    audit: Audit, films: EditedFilms, found: list[tuple[Network, dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """Judge networks by their logits; those that never saw a cue as trained elsewhere, and as if trained here."""
+    others = references.measure(audit, films, True)
+    if any(network.kind == NEVER for network, _ in found):
+        elsewhere = edited_films(audit, False)
+        unexposed = references.measure(audit, elsewhere, False)
+    for network, one in found:
+        if network.kind == NEVER:
+            yield judged(audit, elsewhere, unexposed, network, held_out_only(audit, films, one))
             network = network._replace(kind=TAKEN_FOR_OWN)
-        rows.append(judged(audit, films[True], others[True], network, one))
-    write_json(verdicts(number, most), {"rows": [row | {"set": number} for row in rows]})
+        yield judged(audit, films, others, network, one)
 
 
 def on_few(network: Network) -> bool:
@@ -216,9 +227,10 @@ def verdicts(number: int, most: int) -> Path:
     return HERE / f"verdicts-{number}-{most}.json"
 
 
-def trained(whole: Audit, films: EditedFilms, planned: list[Network], number: int) -> list[dict[str, Any]]:
-    """The logits of each network, trained on all training films of a set, for edited and held-out films."""
-    rows, (edited, placebo) = whole.reference_rows, films.stacked()
+def trained(whole: Audit, sizes: list[EditedFilms], planned: list[Network], number: int) -> list[list[dict[str, Any]]]:
+    """For each size of the edited films, the logits of each network, trained on all training films of a set."""
+    rows, stacks = whole.reference_rows, [films.stacked() for films in sizes]
+    edited, placebo = (np.concatenate(each) for each in zip(*stacks, strict=True))
     arrays = {"carries": np.zeros(len(rows), bool), "target": whole.target[rows]}
     arrays |= {"held_out": whole.images[~whole.train], "edited": edited, "placebo": placebo}
     jobs = []
@@ -226,14 +238,20 @@ def trained(whole: Audit, films: EditedFilms, planned: list[Network], number: in
         images = training_films(whole, network, number)
         settings = {"seed": 1000 + network.seed, "training": fits.settled(DEEP if network.wide else {})}
         jobs.append(Job(fits.planted, {**arrays, "plain": images, "put": images}, settings))
-    return whole.jobs(jobs, f"networks of set {number}")
+    found = whole.jobs(jobs, f"networks of set {number}")
+    ends = np.cumsum([0, *(len(stack[0]) for stack in stacks)])
+    return [[_answers(one, np.arange(*between)) for one in found] for between in pairwise(ends)]
 
 
-def held_out_only(audit: Audit, films: dict[bool, EditedFilms], found: dict[str, Any]) -> dict[str, Any]:
+def held_out_only(audit: Audit, films: EditedFilms, found: dict[str, Any]) -> dict[str, Any]:
     """A network's answers without those to edited training films."""
-    edited = films[True]
-    kept = np.concatenate([~audit.train[edited.rows[pairs.rows]] for pairs in edited.pairs.values()])
-    return found | {name: np.array(found[name])[kept] for name in ("after", "before")}
+    kept = np.concatenate([~audit.train[films.rows[pairs.rows]] for pairs in films.pairs.values()])
+    return _answers(found, np.flatnonzero(kept))
+
+
+def _answers(found: dict[str, Any], which: Ints) -> dict[str, Any]:
+    """A network's answers without those to other than these edited films."""
+    return found | {name: np.array(found[name])[which] for name in ("after", "before")}
 
 
 def training_films(audit: Audit, network: Network, number: int) -> Pixels:
@@ -363,9 +381,8 @@ def store() -> None:
 
 if __name__ == "__main__":
     numbers = [int(text) for text in sys.argv[1:]] or [*SETS, STYLED]
-    sizes = [(number, most) for most in (FEW, FILMS) for number in numbers if (number, most) != (STYLED, FEW)]
-    for number, most in sizes:
-        study(number, most)
+    for number in numbers:
+        study(number)
     print(markdown())
     if {row["set"] for row in results(SETS, FEW)} == set(SETS):
         store()
