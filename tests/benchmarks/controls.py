@@ -250,7 +250,7 @@ def held_out_only(audit: Audit, films: EditedFilms, found: dict[str, Any]) -> di
 
 
 def _answers(found: dict[str, Any], which: Ints) -> dict[str, Any]:
-    """A network's answers without those to other than these edited films."""
+    """A network's answers, of those to edited films only these."""
     return found | {name: np.array(found[name])[which] for name in ("after", "before")}
 
 
