@@ -248,6 +248,9 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     assert "flatters itself" in told
     metrics = run.facts("metrics.json")
     assert "On 24 films of “other” the AUROC is" in hospitals.finding(metrics, found, audit.database.classes)
+    for guess, holds in ((found["sets"][0]["auroc"]["high"], "includes it"), (1.01, "does not include it")):
+        found["predicted"]["auroc"]["value"] = guess
+        assert f"on “other”, whose interval {holds}" in hospitals.finding(metrics, found, audit.database.classes)
     assert hospitals.table(metrics, found).columns.tolist() == ["this database, test", "other", "other"]
     figure = hospitals.figure(found, audit.database.classes)
     assert len(figure.axes) == 3

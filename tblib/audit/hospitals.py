@@ -118,18 +118,21 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
 def _fall(found: dict[str, Any]) -> str:
     """The predicted AUROC, and how it compares with what was measured."""
     guess = found["predicted"]
-    near = {True: "within", False: "beyond"}
     text = (
         f"With their pixels shuffled, so that only the histogram is left, the held-out films still give AUROC "
         f"{guess['shuffled']:.3f}; {guess['inside']:.3f} inside less what that adds to chance leaves "
         f"{estimate(guess['auroc'])}, an estimate of what other hospitals may see"
     )
     sets = [
-        f"{(value := one['auroc']['value']):.3f} on “{one['set']}”, "
-        f"{near[guess['auroc']['low'] <= value <= guess['auroc']['high']]} its interval"
+        f"{estimate(one['auroc'])} on “{one['set']}”, whose interval {_holds(one['auroc'], guess['auroc']['value'])} it"
         for one in found["sets"]
     ]
     return f"{text}; measured: {'; '.join(sets)}." if sets else f"{text}."
+
+
+def _holds(interval: dict[str, float], value: float) -> str:
+    """The few films of other hospitals are the less certain side, so their interval is the one to compare with."""
+    return "includes" if interval["low"] <= value <= interval["high"] else "does not include"
 
 
 def table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame:
