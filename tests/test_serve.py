@@ -25,7 +25,7 @@ from tblib.report.parameters import NOTEBOOKS
 from tblib.run import Run
 from tblib.system.text import RESEARCH_USE
 
-SOON, LATER = 60_000, 240_000  # ms
+SOON, LATER = 20_000, 120_000  # ms
 MOVED = "value => document.querySelector('data.edited').getAttribute('value') !== value"
 
 
@@ -309,7 +309,7 @@ def test_a_kernel_ends_with_its_page(browser, voila_process, voila_page):
     others = kernels(server)
 
     def count(number: int) -> None:
-        until(lambda: len(kernels(server) - others) == number, 40)  # sooner than without a goodbye
+        until(lambda: len(kernels(server) - others) == number, 20)  # sooner than without a goodbye
 
     assert others  # of the page that other tests use, which stays open
     view = opened(browser, address)[0]
@@ -340,7 +340,7 @@ def test_a_kernel_ends_without_a_goodbye_and_with_its_server_but_not_while_its_p
     move_a_slider(view)
     processes = psutil.Process(server.pid).children(recursive=True)
     server.kill()  # it can end nothing itself
-    gone, alive = psutil.wait_procs(processes, 20)
+    gone, alive = psutil.wait_procs(processes, 5)
     assert len(gone) == 1  # the kernel
     assert alive == []
     view.context.close()

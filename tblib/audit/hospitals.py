@@ -131,7 +131,10 @@ def _fall(found: dict[str, Any]) -> str:
 
 
 def _holds(interval: dict[str, float], value: float) -> str:
-    """The few films of other hospitals are the less certain side, so their interval is the one to compare with."""
+    """Whether an AUROC's interval includes a value, in words.
+
+    The few films of other hospitals are the less certain side, so theirs is the interval to compare with.
+    """
     return "includes" if interval["low"] <= value <= interval["high"] else "does not include"
 
 
