@@ -112,6 +112,7 @@ def ppv_at(sensitivity: Estimate, specificity: Estimate, prevalence: float) -> E
     """Positive predictive value at a prevalence by Bayes' rule; both limits are combined, so the interval is wide."""
 
     def bayes(se: float | None, sp: float | None) -> float | None:
+        """Predictive value of one pair; None where a value is undefined or no film is called positive."""
         if se is None or sp is None:
             return None
         called = se * prevalence + (1 - sp) * (1 - prevalence)
@@ -281,6 +282,7 @@ def label_p_within(scored: Scored, stratum: Ints, seed: int) -> float:
     rng, members = np.random.default_rng(seed), [np.flatnonzero(strata == each) for each in np.unique(strata)]
 
     def drawn(rows: int) -> Floats:
+        """Float (rows,), sums over the positives of targets permuted within strata."""
         permuted = (rng.permuted(np.tile(target[own], (rows, 1)), axis=1) @ off[own] for own in members)
         return np.asarray(sum(permuted))
 
@@ -292,6 +294,7 @@ def _permuted_p(off: Floats, target: Mask, seed: int, one_sided: bool) -> float:
     rng = np.random.default_rng(seed)
 
     def drawn(rows: int) -> Floats:
+        """Float (rows,), sums over the positives of permuted targets."""
         sums: Floats = rng.permuted(np.tile(target, (rows, 1)), axis=1) @ off
         return sums
 
@@ -319,6 +322,7 @@ def calibration(scored: Scored, weights: Floats) -> dict[str, Estimate]:
     ones = np.ones(len(scored.target))
 
     def over_replicates(of: Callable[..., float]) -> Estimate:
+        """The score of all films, with its interval over the replicates."""
         drawn = np.array([of(scored.target, scored.score, w) for w in weights])
         return _percentiles(of(scored.target, scored.score, ones), drawn)
 

@@ -54,6 +54,7 @@ class CNN(nn.Module):
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     def convolution(i: int) -> list[nn.Module]:
+        """Layers from `i` channels to those of the block."""
         return [nn.Conv2d(i, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
     return nn.Sequential(*convolution(inputs), *convolution(outputs), nn.MaxPool2d(2))

@@ -74,6 +74,7 @@ def read_images(database: Database, files: list[str], model_input: ModelInput) -
 
 def _decode_into(images: Pixels, database: Database, files: list[str], model_input: ModelInput) -> None:
     def fill(start: int) -> None:
+        """Decode the `CHUNK` films from `start` on into their rows."""
         for i in range(start, min(start + CHUNK, len(files))):
             images[i] = model_input.of(database.film(files[i]).grey)
 

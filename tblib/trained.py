@@ -230,6 +230,7 @@ def train_run(run: Run, training: Training) -> pd.DataFrame:
     with tqdm(total=steps, desc="training", unit="step") as bar:
 
         def progress(steps: int, text: str) -> None:
+            """Advance the bar by `steps`; `text`, if any, is shown behind it."""
             bar.update(steps)
             if text:
                 bar.set_postfix_str(text)

@@ -118,6 +118,7 @@ def thumbnails_of(database: Database, files: list[str]) -> Pixels:
     """Uint8 (N, THUMBNAIL, THUMBNAIL) of films that are known to decode."""
 
     def read(file: str) -> Pixels:
+        """Thumbnail uint8 (THUMBNAIL, THUMBNAIL) of one film."""
         return resized(database.film(file).grey, THUMBNAIL)
 
     return np.stack(Parallel(n_jobs=-1, prefer="threads")(delayed(read)(file) for file in files))

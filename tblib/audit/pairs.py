@@ -48,6 +48,7 @@ def added(
     assert put is not None
 
     def pair(place: int) -> tuple[Pixels, Pixels]:
+        """The film with the cue and with its placebo, each uint8 (S, S)."""
         rng = np.random.default_rng([seed, place])
         edited = put(films[place], dose, rng)
         both = edited.pixels, placebo_of(cue.placebo, films[place], edited, rng).pixels
@@ -87,6 +88,7 @@ def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, model_
     kinds = typical_markers(table, positive)
 
     def pair(place: int) -> tuple[Pixels, Pixels] | None:
+        """The film with either class's marker, each uint8 (S, S)."""
         rng = np.random.default_rng([seed, place])
         taken = without_boxes(films[place], table.iloc[place], rng, "markers")
         film = taken[0].pixels if taken else films[place]

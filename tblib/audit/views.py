@@ -64,6 +64,7 @@ def _without_widened(pixels: int) -> Region:
     """The film without the lungs and a margin of `pixels` at `SIDE` px per side: no rim of the lungs is left."""
 
     def in_view(masks: Mask, seed: int) -> Mask:
+        """Bool (N, S, S), pixels further from the lungs than the margin; all where no lung was found."""
         margin = pixels * masks.shape[1] / SIDE
         return np.stack([distance_transform_edt(~mask) > margin if mask.any() else ~mask for mask in masks])
 

@@ -182,6 +182,7 @@ def _walked(path: Path, passed: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Folder and name of each file below a folder; links are followed, but no folder twice on the same path."""
 
     def shut(error: OSError) -> None:
+        """Note a folder that may not be read."""
         passed[printable(os.path.relpath(str(error.filename), path))] = SHUT
 
     above = {os.path.realpath(path)}

@@ -59,6 +59,7 @@ def stretched(values: Values, black: float, white: float) -> Pixels:
     """Map values of any type between two levels to uint8; values outside become black or white."""
 
     def of(part: Values) -> Values:
+        """Float32 of the same shape, 0 at black and 255 at white."""
         scaled = part.astype(np.float32)
         scaled -= np.float32(black)
         scaled *= np.float32(255 / ((white - black) or 1))

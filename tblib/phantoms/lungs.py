@@ -215,6 +215,7 @@ def _disturbed(films: Tensor, fields: Tensor, generator: torch.Generator) -> tup
     """Augment films 0 … 255 and masks (B, 1, SIDE, SIDE), moved together; films also get light, opacities and noise."""
 
     def drawn(*shape: int) -> Tensor:
+        """Float32 (B, *shape), uniform in 0 … 1."""
         return torch.rand(len(films), *shape, generator=generator)
 
     zoom, aspect, angle = torch.exp(0.9 * (drawn() - 0.35)), torch.exp(0.5 * (drawn() - 0.5)), 0.3 * (drawn() - 0.5)

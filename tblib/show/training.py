@@ -73,6 +73,7 @@ def layers(cnn: nn.Module, size: int) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
 
     def note(layer: nn.Module, _: Any, output: Tensor) -> None:
+        """Add the row of one layer as it is passed."""
         own = sum(parameter.numel() for parameter in layer.parameters())
         rows.append(
             {"layer": type(layer).__name__, "output": " × ".join(map(str, output.shape[1:])), "parameters": own}

@@ -163,6 +163,7 @@ def signals_as_ctrl_c() -> Iterator[None]:
     """Inside the block, turn SIGTERM and a closed terminal's SIGHUP into KeyboardInterrupt with the signal's number."""
 
     def stop(number: int, _frame: Any) -> None:
+        """Raise what Ctrl+C raises."""
         raise KeyboardInterrupt(number)
 
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
