@@ -20,8 +20,10 @@ import pandas as pd
 
 from tblib.audit.conclusion import conclude, measure
 from tblib.audit.fits import training_of
+from tblib.audit.power import READ_AT
 from tblib.audit.study import open_audit
 from tblib.audit.verdicts import DECISIVE, UNDECIDED, USED
+from tblib.audit.views import BLIND
 from tblib.catalogue import build_catalogue, catalogued_database, save_catalogue, usable
 from tblib.evaluate import evaluate
 from tblib.films.database import open_database
@@ -38,6 +40,8 @@ HERE = FOLDER / "stability"
 SEEDS = (1, 2, 3, 4)  # of the CNN, besides the run's own
 PREPARED = ("catalogue.csv", "catalogue.json", "images.npy", "split.csv", "preparation.json")
 TRAININGS, HALVES = "training", "half"
+# The power, and the region, that verdicts are read from; nothing that is only shown.
+NOTHING_ELSE: dict[str, Any] = {"planted": (READ_AT,), "controls": 0, "regions": (BLIND.name,), "mitigations": ()}
 
 
 def trained_again(of: Run, seed: int) -> Run:
@@ -73,12 +77,12 @@ def training(of: Run, seed: int) -> Training:
 
 
 def audited(run: Run, of: Run, seed: int) -> dict[str, str]:
-    """Cue -> verdict, by a CNN of this seed and the budget of `of`; no mitigations are compared."""
+    """Cue -> verdict, by a CNN of this seed and what verdicts need of the budget of `of`."""
     asked = kept_parameters(of)["shortcuts"]
     train_run(run, training(of, seed))
     evaluate(run, asked["replicates"], asked["seed"])
     audit = open_audit(run, asked["budget"], None, None, asked["replicates"], asked["seed"])
-    audit = replace(audit, budget=replace(audit.budget, mitigations=()))
+    audit = replace(audit, budget=replace(audit.budget, **NOTHING_ELSE))
     return verdicts_of(conclude(audit, measure(audit)))
 
 
