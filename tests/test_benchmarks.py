@@ -3,14 +3,17 @@
 import importlib
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+from tblib.audit.verdicts import AVAILABLE, DECISIVE, UNDECIDED, USED
 from tblib.devices import pick_device
+from tblib.metrics import wilson
 from tblib.prepare import load_part, prepare
 from tblib.run import open_run
 from tblib.system.files import ROOT
 from tblib.trained import load_model, train_run
-from tests.benchmarks import bench, scale
+from tests.benchmarks import bench, scale, stability
 
 FILES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py"))
 
@@ -32,3 +35,12 @@ def test_the_films_of_the_scale_study_can_be_prepared(tmp_path):
     scale.catalogue(tmp_path, 66)  # 11 of them positive
     prepare(open_run(str(tmp_path)), scale.open_database(tmp_path / "films.zip"), 32, 0)
     assert len(load_part(open_run(str(tmp_path)), "train", pick_device())) > 40
+
+
+def test_audits_agree_where_both_decide_and_pairs_of_one_cue_count_once():
+    columns = pd.DataFrame(
+        {"a": [USED, AVAILABLE, UNDECIDED], "b": [USED, AVAILABLE, USED], "c": [DECISIVE, AVAILABLE, UNDECIDED]},
+        index=["tint", "marker", "box"],
+    )
+    same, alike = (wilson(share * 2, 2).text(percent=True) for share in (4 / 6, 1))
+    assert stability.agreement(columns, ["a", "b", "c"]) == f"{same} of 6 (used or not: {alike})"

@@ -27,7 +27,7 @@ from tblib.audit.views import BLIND
 from tblib.catalogue import build_catalogue, catalogued_database, save_catalogue, usable
 from tblib.evaluate import evaluate
 from tblib.films.database import open_database
-from tblib.metrics import wilson
+from tblib.metrics import clustered_wilson
 from tblib.prepare import prepare
 from tblib.report.parameters import kept_parameters
 from tblib.run import Run, open_run
@@ -92,18 +92,20 @@ def verdicts_of(results: dict[str, Any]) -> dict[str, str]:
 
 
 def agreement(columns: pd.DataFrame, names: list[str]) -> str:
-    """How often pairs of audits agree on cues that neither leaves undecided, on the verdict and on use."""
+    """How often pairs of audits agree on cues that neither leaves undecided, on the verdict and on use.
+
+    In the intervals all pairs of one cue count as one, as they are not independent.
+    """
     pairs = [
-        (one, other)
+        (cue, one, other)
         for a, b in combinations(names, 2)
-        for one, other in zip(columns[a], columns[b], strict=True)
+        for cue, one, other in zip(columns.index, columns[a], columns[b], strict=True)
         if UNDECIDED not in (one, other)
     ]
-    use = (USED, DECISIVE)
-    same = sum(one == other for one, other in pairs)
-    alike = sum((one in use) == (other in use) for one, other in pairs)
-    n = len(pairs)
-    return f"{wilson(same, n).text(percent=True)} of {n} (used or not: {wilson(alike, n).text(percent=True)})"
+    use, of_cue = (USED, DECISIVE), np.unique([cue for cue, *_ in pairs], return_inverse=True)[1]
+    same = clustered_wilson(np.array([one == other for _, one, other in pairs]), of_cue)
+    alike = clustered_wilson(np.array([(one in use) == (other in use) for _, one, other in pairs]), of_cue)
+    return f"{same.text(percent=True)} of {len(pairs)} (used or not: {alike.text(percent=True)})"
 
 
 def table() -> str:
