@@ -74,6 +74,19 @@ def test_each_branch(changes, expected):
     assert verdict(evidence(**changes)) == expected
 
 
+@pytest.mark.parametrize(("power", "told"), [
+    (STRONG, "the audit finds such a cue in "),
+    (WEAK, "the audit finds such a cue in only "),
+    (None, "the audit's power for this cue is not known"),
+])  # fmt: skip
+@pytest.mark.parametrize("baseline", [CHANCE, HIGH])
+def test_where_no_use_is_shown_the_power_says_what_that_means(baseline, power, told):
+    found = judge(evidence(baseline=baseline, power=power), 0.001, STILL.p)
+    assert found.name != USED
+    assert told in found.reason
+    assert ("only" in found.reason) == (power is WEAK)
+
+
 def test_every_verdict_has_a_reason():
     shares = (Estimate(0.1, 0.0, 0.2), Estimate(0.9, 0.8, 1.0), None)
     effects = (None, STILL, MOVES, UNTESTED)

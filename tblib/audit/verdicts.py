@@ -139,12 +139,16 @@ def judge(one: Evidence, exists_p: float, use_p: float | None, explained: str = 
     tested = one.use is not None and one.use.p is not None
     if explained or (exists_p <= THRESHOLDS["level"] and not tested):
         return Verdict(UNDECIDED, _not_used(one, exists_p, explained))
+    enough, power = _power(one)
+    return Verdict(NOT_SHOWN, f"nothing found, and {power}") if enough else Verdict(UNDECIDED, power)
+
+
+def _power(one: Evidence) -> tuple[bool, str]:
+    """Whether the power is enough for a use that was not found to speak against it, and a clause that gives it."""
     if one.power is None or one.power.value is None or one.power.low is None:
-        return Verdict(UNDECIDED, "the audit's power for this cue is not known, so that nothing found means nothing")
-    power = f"{one.power.text(percent=True)} of planted cases"
-    if one.power.low < THRESHOLDS["power"]:
-        return Verdict(UNDECIDED, f"the audit finds such a cue in only {power}")
-    return Verdict(NOT_SHOWN, f"nothing found, and the audit finds such a cue in {power}")
+        return False, "the audit's power for this cue is not known, so that nothing found means nothing"
+    enough, found = one.power.low >= THRESHOLDS["power"], one.power.text(percent=True)
+    return enough, f"the audit finds such a cue in {'' if enough else 'only '}{found} of planted cases"
 
 
 def _used(one: Evidence, moved: str) -> Verdict:
@@ -167,7 +171,7 @@ def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
         return "this budget trains no reference networks for it, so use is not tested"
     return (
         f"edits move the probability by {100 * one.use.shift:+.0f} points, reference networks by "
-        f"{100 * float(np.mean(one.use.references)):+.0f} on average: not shown to be more"
+        f"{100 * float(np.mean(one.use.references)):+.0f} on average: not shown to be more; {_power(one)[1]}"
     )
 
 
