@@ -23,9 +23,10 @@ lab: .venv/installed  ## JupyterLab on the notebooks
 app: .venv/installed  ## the prediction panel alone, as a page; NAME=of the run (default: demo)
 	@$(BIN)/python -m tblib app $(if $(NAME),--name "$(NAME)") $(ARGS)
 
-# Two files of tests at a time, with a thread each: more threads than cores wait for each other.
+# Two files of tests at a time, in the order of tests/conftest.py, with a thread each: more threads than cores wait for
+# each other.
 test: .venv/tested browser lint  ## every test; TBLIB_FILMS=folder with TB_database.zip adds those on real films
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-lowest: .venv-lowest/tested browser  ## every test with the oldest versions that pyproject.toml allows; 6 GB more
 	.venv-lowest/bin/python -m pytest

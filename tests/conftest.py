@@ -23,6 +23,15 @@ from tblib.system.files import ROOT
 
 MARKUP = "_x_ *a* $_$ &lt; |`[a](b)` "  # what a name may hold, and Markdown, HTML and mathtext would take for theirs
 SMOKE = ROOT / "notebooks" / "parameters" / "smoke.yml"
+# Files of tests that take minutes, in the order in which they start: one process makes the smoke run that most files
+# need, in the meantime the other has work that needs none, and what waits for a browser is not left for the end.
+LONGEST = ("test_serve", "test_probes", "test_pipeline", "test_catalogue", "test_glossary", "test_references")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take longest first, so that two processes end at about the same time."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 def png(pixels, mode=None, **options) -> bytes:
