@@ -50,7 +50,7 @@ bench-long: .venv/tested  ## what takes two hours once: learning over seeds, mem
 	$(BIN)/python -m tests.benchmarks.scale
 	$(BIN)/python -m tests.fuzz --files 200000
 
-study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo films without shortcuts; 30 minutes, interruptible
+study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo films without shortcuts; 45 minutes, interruptible
 	@$(BIN)/python -m tests.benchmarks.clean
 
 study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; three hours, interruptible
