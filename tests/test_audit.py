@@ -16,7 +16,7 @@ from tblib.audit.budgets import BUDGETS, BudgetError
 from tblib.audit.edited import edited_films
 from tblib.audit.external import ExternalError
 from tblib.audit.saliency import Saliency
-from tblib.audit.study import AuditError, open_audit, style_scores
+from tblib.audit.study import AuditError, open_audit, over_seeds, style_scores
 from tblib.catalogue import catalogued_database
 from tblib.films import cues
 from tblib.films.database import DatabaseError
@@ -123,6 +123,28 @@ def test_the_headline_rests_on_the_one_rung_without_lungs(results):
     text = regions.finding(results, rows)
     assert "another film's lungs cut (50.0 %)" in text.split("share of the lungs in view")[1]
     assert "another film" not in text.split("share of the lungs in view")[0]
+
+
+def test_one_training_has_no_spread_and_several_have(results):
+    own = results["region_ablation"]
+    three = [row | {"seeds": 3, "sd": 0.25} for row in own]
+    for rows, spread, trainings in ((own, "", "1 training"), (three, " ± 0.250", "mean ± sd of 3 trainings")):
+        whole = next(row for row in rows if row["region"] == "whole film")
+        blind = next(row for row in rows if row["region"] == "outside the lungs")
+        assert f"{whole['mean']:.3f}{spread} ({trainings})." in regions.finding(results, rows)
+        told = verdicts.finding(results | {"region_ablation": rows})[2]
+        assert f"{blind['mean']:.3f}{spread} ({trainings}; " in told
+        shown = [f"{row['mean']:.3f}{spread}" for row in rows]
+        assert regions.table(rows)["retrained, mean ± sd"].tolist() == shown
+
+
+def test_the_spread_of_trainings_is_that_of_their_aurocs():
+    target, rng = np.arange(40) % 2, np.random.default_rng(0)
+    films, weights = Scored(target, np.zeros(40), np.arange(40)), np.ones((10, 40))
+    logits = [rng.normal(size=40) + target for _ in range(3)]
+    areas = [ranking(replace(films, score=each), weights).value for each in logits]
+    assert over_seeds(films, weights, logits)["sd"] == pytest.approx(np.std(areas, ddof=1))
+    assert over_seeds(films, weights, logits[:1])["sd"] is None
 
 
 def styled(share_positive: float, share_negative: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -244,7 +266,7 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     assert all(row["external"][0]["n"] == 24 for row in rows)
     assert "AUROC on other" in mitigations.table(rows).columns
     told = mitigations.finding(rows)
-    assert "On “other” the AUROC over 1 seed(s) is" in told
+    assert "On “other” the AUROC (1 training) is" in told
     assert "flatters itself" in told
     metrics = run.facts("metrics.json")
     assert "On 24 films of “other” the AUROC is" in hospitals.finding(metrics, found, audit.database.classes)

@@ -117,7 +117,7 @@ def test_a_table_that_is_none_is_refused(tmp_path):
     with pytest.raises(detectors.AnnotationsError, match=r"cannot be read.*tests/real_films\.csv"):
         detectors.read_annotations(tmp_path / "nothing.csv")
     (tmp_path / "other.csv").write_text("file,marker\nx,yes\n")
-    with pytest.raises(detectors.AnnotationsError, match="lack the column"):
+    with pytest.raises(detectors.AnnotationsError, match="lack columns"):
         detectors.read_annotations(tmp_path / "other.csv")
 
 

@@ -115,7 +115,7 @@ def test_a_file_name_cannot_write_html_into_the_page(renamed):
     assert f"the first is “demo/Normal/{MARKUP}<svg onload=alert(1)>.png”" in page.get_text()
     changed = rf"changes to “Normal, called (right|wrong): {re.escape(MARKUP)}<b onclick=x> Normal"
     assert any(re.search(changed, told.get_text()) for told in page("p"))
-    assert "1 image file(s) were left out" in page.get_text()
+    assert "Left out: 1 image file; the first is" in page.get_text()
     assert "<i>db.zip" in page.get_text()
     assert "SYNTHETIC" not in page.get_text().replace("control study on SYNTHETIC films", "")
 

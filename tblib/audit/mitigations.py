@@ -12,12 +12,12 @@ from tblib.audit import fits, matched
 from tblib.audit.effects import flipped
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import added
-from tblib.audit.study import FEWEST, MATCHED_ON, Audit, over_seeds
+from tblib.audit.study import FEWEST, MATCHED_ON, Audit, mean_and_sd, over_seeds
 from tblib.films.cues import JUDGES
 from tblib.metrics import Scored, bootstrap_weights
 from tblib.prepare import read_images
 from tblib.show.plots import GREY, MARKS, VERMILION, nothing, panels
-from tblib.show.text import by_name, mean_sd
+from tblib.show.text import by_name, mean_sd, of_trainings
 
 NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
 EDITED_FILMS = 60  # held-out films that are edited to measure the remaining effects
@@ -76,10 +76,10 @@ def _judged(audit: Audit, name: str, found: list[dict[str, Any]]) -> dict[str, A
         "seeds": len(found),
         "n": len(table),
         "internal": over_seeds(audit.held_out, audit.weights, logits),
-        "worst_group": _mean_and_sd(worst),
-        "effect": _mean_and_sd(effects),
-        "flips": _mean_and_sd(flips),
-        "matched": _mean_and_sd([value for value in alike if value is not None]) | {"pairs": len(pairs)},
+        "worst_group": mean_and_sd(worst),
+        "effect": mean_and_sd(effects),
+        "flips": mean_and_sd(flips),
+        "matched": mean_and_sd([value for value in alike if value is not None]) | {"pairs": len(pairs)},
         "external": _external(audit, found),
     }
 
@@ -95,12 +95,6 @@ def _external(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, Any]]
         logits = [np.array(result["others"])[part] for result in found]
         rows.append({"set": one.name, "n": len(one.target), **over_seeds(scored, weights, logits)})
     return rows
-
-
-def _mean_and_sd(values: list[float]) -> dict[str, float | None]:
-    if not values:
-        return {"mean": None, "sd": None}
-    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
 def figure(compared: list[dict[str, Any]]) -> Figure:
@@ -122,7 +116,8 @@ def figure(compared: list[dict[str, Any]]) -> Figure:
     best = _undominated([(x["mean"], -y["mean"]) for _, x, y in points])
     for place, (name, x, y) in enumerate(points):
         colour = VERMILION if place in best else GREY
-        ax.errorbar(x["mean"], y["mean"], y["sd"], x["sd"], fmt=MARKS[place % len(MARKS)], color=colour, elinewidth=0.7)
+        mark, sds = MARKS[place % len(MARKS)], (y["sd"] or 0.0, x["sd"] or 0.0)
+        ax.errorbar(x["mean"], y["mean"], *sds, fmt=mark, color=colour, elinewidth=0.7)
         ax.annotate(name.replace("+", " + "), (x["mean"], y["mean"]), (5, 4), textcoords="offset points", fontsize=7)
     ax.axhline(0.5, color=GREY, linestyle=":")
     where = f"on {compared[0]['external'][0]['set']}" if by == "external" else "within matched pairs"
@@ -143,14 +138,14 @@ def finding(compared: list[dict[str, Any]]) -> str:
     if not compared[0]["external"]:
         best = max(compared, key=lambda row: row["worst_group"]["mean"] or 0.0)
         return (
-            f"No external database was given. Worst group over {best['seeds']} seed(s): "
+            f"No external database was given. Worst group ({of_trainings(best['seeds'])}): "
             f"{mean_sd(best['worst_group'])} with {best['mitigation']}, the highest of {len(compared)}; "
             f"{mean_sd(compared[0]['worst_group'])} with {compared[0]['mitigation']}."
         )
     first, best = compared[0], max(compared, key=lambda row: row["external"][0]["mean"])
     there, before = best["external"][0], first["external"][0]
     return (
-        f"On “{there['set']}” the AUROC over {best['seeds']} seed(s) is {mean_sd(before)} "
+        f"On “{there['set']}” the AUROC ({of_trainings(best['seeds'])}) is {mean_sd(before)} "
         f"({before['low']:.3f} to {before['high']:.3f} over films) with {first['mitigation']}, and highest with "
         f"{best['mitigation']}: {mean_sd(there)} ({there['low']:.3f} to {there['high']:.3f}); inside it is "
         f"{mean_sd(first['internal'])} and {mean_sd(best['internal'])}. The highest of {len(compared)} was chosen on "

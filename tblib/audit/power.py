@@ -24,7 +24,7 @@ from tblib.audit.study import Audit
 from tblib.films.cues import AUDITED, EDITED, Cue
 from tblib.metrics import Estimate, Scored, label_p, wilson
 from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, panels
-from tblib.show.text import by_name, estimate, percent
+from tblib.show.text import by_name, estimate, how_many, percent
 from tblib.system.code import code_digest
 from tblib.system.files import ROOT
 
@@ -301,8 +301,9 @@ def finding(planted: dict[str, Any]) -> str:
     enough = [row["cue"] for row in strong if row["used"]["low"] >= THRESHOLDS["power"]]
     poor = [f"{row['cue']} ({percent(row['used']['value'], 0)})" for row in strong if row["cue"] not in enough]
     return (
-        f"Of cues planted at p = {READ_AT}, {strong[0]['n']} time(s) each ({planted['source']}), these are called used "
-        f"so often that the lower limit is {percent(THRESHOLDS['power'], 0)} or more: {', '.join(enough) or 'none'}"
+        f"Of cues planted at p = {READ_AT}, {how_many(strong[0]['n'], 'time')} each ({planted['source']}), these are "
+        f"called used so often that the lower limit is {percent(THRESHOLDS['power'], 0)} or more: "
+        f"{', '.join(enough) or 'none'}"
         f"{'; not so: ' + ', '.join(poor) if poor else ''}. {told}"
     )
 

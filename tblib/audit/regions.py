@@ -11,7 +11,7 @@ from tblib.audit.views import REGIONS, WHOLE
 from tblib.eda.baselines import RULE
 from tblib.metrics import ranking
 from tblib.show.plots import BLUE, GREY, VERMILION, panels
-from tblib.show.text import by_name, estimate, mean_sd, percent
+from tblib.show.text import by_name, estimate, mean_sd, of_trainings, percent
 
 
 def measure(audit: Audit) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def figure(baselines: dict[str, Any], regions: list[dict[str, Any]]) -> Figure:
         (
             f"CNN: {row['region']}",
             {"value": row["mean"], "low": row["low"], "high": row["high"]},
-            row["sd"],
+            row["sd"] or 0.0,
             row["masked"]["value"],
         )
         for row in regions
@@ -77,7 +77,7 @@ def finding(baselines: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     own = baselines["held_out"]
     text = (
         f"On {own['films']} held-out films the CNN at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
-        f"whole films {mean_sd(whole)} ({whole['seeds']} seed(s), mean ± sd)."
+        f"whole films {mean_sd(whole)} ({of_trainings(whole['seeds'])})."
     )
     parts = [row for row in rows if row is not whole]
     blind = [f"{row['region']} {mean_sd(row)}" for row in parts if row["lung"] == 0]

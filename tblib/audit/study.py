@@ -349,13 +349,18 @@ def style_scores(films: pd.DataFrame, target: Ints, group: Ints, seed: int) -> F
     return score
 
 
-def over_seeds(films: Scored, weights: Floats, logits: list[Floats]) -> dict[str, float]:
-    """Mean AUROC of several CNNs on the same films, its sd over CNNs, and an interval over films.
+def over_seeds(films: Scored, weights: Floats, logits: list[Floats]) -> dict[str, float | None]:
+    """Mean AUROC of several CNNs on the same films, its sd over CNNs (None of one), and an interval over films.
 
     Only targets and groups of `films` are used; bootstrap `weights` are float (R, N), `logits` float (N,) per CNN.
     """
     each = [replace(films, score=score) for score in logits]
     values = [float(auroc(one, np.ones((1, len(one.target))))[0]) for one in each]
     low, high = np.quantile(np.mean([auroc(one, weights) for one in each], axis=0), [0.025, 0.975])
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(np.mean(values)), "sd": spread, "low": float(low), "high": float(high)}
+    return mean_and_sd(values) | {"low": float(low), "high": float(high)}
+
+
+def mean_and_sd(values: list[float]) -> dict[str, float | None]:
+    """Mean and standard deviation; None where there are too few values for them."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)) if values else None, "sd": sd}

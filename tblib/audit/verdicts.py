@@ -17,7 +17,7 @@ from tblib.audit.views import BLIND, BLIND_WIDE, WIDEST
 from tblib.eda.prevalence import odds_text
 from tblib.metrics import Estimate
 from tblib.show.plots import GREEN, GREY, ORANGE, SKY, VERMILION, panels
-from tblib.show.text import by_name, capital, estimate, interval_of, listed, mean_sd, percent
+from tblib.show.text import by_name, capital, estimate, interval_of, listed, mean_sd, of_trainings, percent
 
 AVAILABLE, USED, DECISIVE, NOT_SHOWN, UNDECIDED = "AVAILABLE", "USED", "DECISIVE", "NOT SHOWN", "UNDECIDED"
 STRENGTH = (DECISIVE, USED, AVAILABLE, UNDECIDED, NOT_SHOWN)  # of a group of cues the first of its verdicts counts
@@ -245,7 +245,7 @@ def _lungs(results: dict[str, Any]) -> str:
     whole = results["held_out"]["auroc"]["value"]
     text = (
         f"With the lungs painted over, small CNNs retrained on what is left have AUROC {mean_sd(row)} "
-        f"({row['seeds']} seed(s), mean ± sd; {row['low']:.3f} to {row['high']:.3f} over films)"
+        f"({of_trainings(row['seeds'])}; {row['low']:.3f} to {row['high']:.3f} over films)"
     )
     wide = next((row for row in results["region_ablation"] if row["region"] == BLIND_WIDE), None)
     if wide:

@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tblib.show.plots import BLUE, VERMILION, counted, panels
-from tblib.show.text import percent
+from tblib.show.text import how_many, percent
 
 
 def figure(counts: dict[str, int]) -> Figure:
@@ -36,6 +36,7 @@ def left_out(summary: dict[str, Any]) -> str:
     gone = summary["left_out"]
     told = "Every image file decodes."
     if gone:
-        told = f"{len(gone)} image file(s) were left out; the first is “{gone[0]['file']}”: “{gone[0]['problem']}”"
+        first = f"the first is “{gone[0]['file']}”: “{gone[0]['problem']}”"
+        told = f"Left out: {how_many(len(gone), 'image file')}; {first}"
     kinds = [f"{count:,} ({why})" for why, count in summary.get("passed_over", {}).items()]
     return told + (f" Files passed over as no films (passed_over.csv): {', '.join(kinds)}." if kinds else "")

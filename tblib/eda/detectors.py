@@ -173,9 +173,7 @@ def read_annotations(path: Path) -> pd.DataFrame:
         ) from error
     needed = {"sha256", "half", "tint", "marker", "letter", "place", "white_rectangle", "black_box", "border", "tilt"}
     if missing := sorted(needed - set(table.columns)):
-        raise AnnotationsError(
-            f"The annotations {path} lack the column(s) {', '.join(missing)}; see tests/real_films.csv."
-        )
+        raise AnnotationsError(f"The annotations {path} lack columns: {', '.join(missing)}; see tests/real_films.csv.")
     return table
 
 

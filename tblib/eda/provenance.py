@@ -5,7 +5,7 @@ import pandas as pd
 
 from tblib.films.artefacts import carries_colour_cue
 from tblib.run import usable
-from tblib.show.text import percent
+from tblib.show.text import how_many, percent
 
 
 def duplicates(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +30,8 @@ def duplicates_finding(table: pd.DataFrame) -> str:
     mixed = table.drop_duplicates(["duplicate_group", "label"])["duplicate_group"].duplicated().sum()
     return (
         f"{len(table)} films form {len(groups)} duplicate groups, {counts.get('exact', 0)} of them identical in every "
-        f"pixel. {mixed} group(s) hold films of both classes. A split that parts them would test on training films."
+        f"pixel. Films of both classes are in {how_many(mixed, 'group')}. A split that parts duplicates would test on "
+        "training films."
     )
 
 

@@ -16,6 +16,7 @@ from tblib.audit import verdicts
 from tblib.report.parameters import NO_PATHS
 from tblib.report.summary import headline, key_figures
 from tblib.run import STEPS, Run
+from tblib.show.text import how_many
 from tblib.system.files import replacing
 from tblib.system.text import RESEARCH_USE
 
@@ -132,7 +133,7 @@ def _still(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
 
 
 def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
-    trained = f"trained on {record['device']} in {record['precision']} with {record['threads']} thread(s)"
+    trained = f"trained on {record['device']} in {record['precision']} with {how_many(record['threads'], 'thread')}"
     return [
         ("Database", summary["database"]),
         ("Database digest (SHA-256 over file names and contents)", summary["digest"]),

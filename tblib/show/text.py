@@ -50,9 +50,21 @@ def estimates_table(rows: dict[str, dict[str, Any]], in_percent: tuple[str, ...]
 NONE = "–"
 
 
+def how_many(count: int, what: str) -> str:
+    """A count of things as text: ``1 time``, ``2 times``."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def mean_sd(row: dict[str, Any]) -> str:
-    """Mean ± sd as text."""
-    return NONE if row["mean"] is None else f"{row['mean']:.3f} ± {row['sd']:.3f}"
+    """Mean ± sd as text; of a single value, which has no sd, the value."""
+    if row["mean"] is None:
+        return NONE
+    return f"{row['mean']:.3f}" + ("" if row["sd"] is None else f" ± {row['sd']:.3f}")
+
+
+def of_trainings(seeds: int) -> str:
+    """What `mean_sd` is of, as text: ``1 training`` or ``mean ± sd of 3 trainings``."""
+    return ("" if seeds == 1 else "mean ± sd of ") + how_many(seeds, "training")
 
 
 def by_name(table: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tblib.arrays import Floats, Pixels
 from tblib.dataset import Augmentation, TBDataset, augment, augmentation_parameters, batches
 from tblib.show.plots import BLUE, GREY, VERMILION, draw_film, panels, tiles
-from tblib.show.text import percent
+from tblib.show.text import how_many, percent
 
 
 def figure(history: pd.DataFrame) -> Figure:
@@ -40,12 +40,12 @@ def finding(outcome: dict[str, Any], history: pd.DataFrame) -> str:
     """Which epoch was kept, and how training went."""
     kept = history.loc[history["epoch"] == outcome["best_epoch"]].iloc[0]
     falls = int((history["lr"].diff() < 0).sum())
-    rate = f"fell {falls} time(s)" if outcome["schedule"] == "plateau" else "rose and fell along a cosine"
+    rate = f"fell {how_many(falls, 'time')}" if outcome["schedule"] == "plateau" else "rose and fell along a cosine"
     return (
         f"Epoch {outcome['best_epoch']:g} of {outcome['epochs']} is kept: validation loss {kept['val_loss']:.4f}, "
         f"accuracy {percent(kept['val_accuracy'])}, F1 {kept['val_f1']:.3f}. The learning rate {rate}. "
         f"Positive films weigh {outcome['pos_weight']:.2f}. Trained on {outcome['device']} in {outcome['precision']} "
-        f"with {outcome['threads']} thread(s), {outcome['films_per_second']:.0f} films per second."
+        f"with {how_many(outcome['threads'], 'thread')}, {outcome['films_per_second']:.0f} films per second."
     )
 
 

@@ -106,7 +106,12 @@ JSON: dict[str, Schema] = {
             "cnn": PROBED,
             "held_out": _object({"films": COUNT, "auroc": KNOWN}),
             "verdicts": _list(_object(_named("cue reason note", TEXT) | {"verdict": VERDICT})),
-            "region_ablation": _list(_object({"region": TEXT, "seeds": COUNT} | _named("mean sd low high", NUMBER))),
+            "region_ablation": _list(
+                _object(
+                    {"region": TEXT, "seeds": COUNT, "sd": {"type": ["number", "null"]}}  # of one training: null
+                    | _named("mean low high", NUMBER)
+                )
+            ),
             "saliency": _object({"gate": _object({"open": TRUTH, "correlation": NUMBER, "limit": NUMBER})}),
             "external": _object({"sets": _list(_object({"set": TEXT, "auroc": ESTIMATE}))}),
         }
