@@ -3,11 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
 NAME ?=
+MODEL ?=
+SPEC ?=
 ARGS ?=
 RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report lab app browser test test-lowest bench bench-long study-clean study-controls study-stability study-kills picture lint lock clean
+.PHONY: help install report audit lab app browser test test-lowest bench bench-long study-clean study-controls study-strangers study-stability study-kills picture lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +18,9 @@ install: .venv/installed  ## make .venv and install the project and what it need
 
 report: .venv/installed  ## the whole study; DATA=zip or folder, NAME=of the run, OVERWRITE=1, ARGS="-p epochs 5"
 	@$(BIN)/python -m tblib run $(RUN_OPTIONS)
+
+audit: .venv/audited  ## the same for somebody else's MODEL=file.onnx with its SPEC=file.yml; DATA, NAME, ARGS as for report
+	@$(BIN)/python -m tblib audit $(if $(MODEL),"$(MODEL)") $(if $(SPEC),--spec "$(SPEC)") $(RUN_OPTIONS)
 
 lab: .venv/installed  ## JupyterLab on the notebooks
 	@$(BIN)/python -m tblib lab $(ARGS)
@@ -56,6 +61,9 @@ study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo film
 study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; three hours, interruptible
 	@$(BIN)/python -m tests.benchmarks.controls
 
+study-strangers: .venv/tested  ## do verdicts on other people's models hold: 44 networks of known history; hours, interruptible
+	@$(BIN)/python -m tests.benchmarks.strangers
+
 study-stability: .venv/tested  ## do verdicts repeat: the films of RUN=reports/NAME audited with other CNNs, and in two halves; hours
 	@$(BIN)/python -m tests.benchmarks.stability $(RUN)
 
@@ -91,6 +99,10 @@ clean:  ## remove .venv and .venv-lowest (data and reports stay)
 
 .venv/tested: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+.venv/audited: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[onnx]'
 	@touch $@
 
 # Made anew whenever a bound changes: what is already installed would do, too, if it is newer.

@@ -59,7 +59,8 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         groups: Ints | None = None,
         resident: bool = True,
     ) -> None:
-        """Use the films at `rows` int64 (N,), default all, of images uint8 (M, H, W); targets and groups are (N,).
+        """Use the films at `rows` int64 (N,), default all, of images uint8 (M, H, W) or (M, H, W, 3); targets and
+        groups are (N,).
 
         The device is by default the one that `pick_device` selects. Groups, by default the targets, are used for
         balanced sampling. Films must not be `resident` if `batch` shall change them.
@@ -71,12 +72,17 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         self.targets, self.groups = self._targets.to(device), self._groups.to(device)
         self._images, self._chosen = images, torch.from_numpy(chosen)  # films not copied; rows (N,)
         self.resident = resident and device.type != "cpu" and _fits(len(chosen) * images[0].nbytes, device)
-        self._films = self._fetch(self._chosen).to(device) if self.resident else None
+        self._films = planes(self._fetch(self._chosen)).to(device) if self.resident else None
 
     @property
     def side(self) -> int:
         """Pixels per side of a film."""
-        return int(self._images.shape[-1])
+        return int(self._images.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """1 of grey films, 3 of colour films."""
+        return 1 if self._images.ndim == 3 else int(self._images.shape[-1])
 
     def __len__(self) -> int:
         """Number of films."""
@@ -90,9 +96,10 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.batch(rows)[:2]
 
     def batch(self, rows: Tensor, change: Callable[[Pixels], Pixels] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Films uint8 (B, 1, H, W), targets float32 (B,) and groups int64 (B,) at `rows`, int64 (B,) from `order`.
+        """Films uint8 (B, C, H, W), targets float32 (B,) and groups int64 (B,) at `rows`, int64 (B,) from `order`.
 
-        `change` maps films uint8 (B, H, W) to the same shape in main memory, before the batch is moved to the device.
+        `change` maps films uint8 (B, H, W), or (B, H, W, 3), to the same shape in main memory, before the batch is
+        moved to the device.
 
         Raises:
             ValueError: `change` is given, but the films are `resident`.
@@ -100,8 +107,8 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         there = self.move(rows)
         if self._films is None:
             films = self._fetch(self._chosen[rows])
-            changed = films if change is None else torch.from_numpy(change(films[:, 0].numpy())).unsqueeze(1)
-            return self.move(changed), self.targets[there], self.groups[there]
+            changed = films if change is None else torch.from_numpy(change(films.numpy()))
+            return self.move(planes(changed)), self.targets[there], self.groups[there]
         if change is not None:
             raise ValueError("Films that lie on the device are changed on no host; make the data with resident=False.")
         return self._films[there], self.targets[there], self.groups[there]
@@ -122,12 +129,12 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         return 1 / (sizes[groups] * of_target[targets.long()])
 
     def _fetch(self, rows: Tensor) -> Tensor:
-        """Films uint8 (B, 1, H, W) at `rows` of the images; pages of a mapped file are released."""
+        """Films uint8 (B, H, W), or (B, H, W, 3), at `rows` of the images; pages of a mapped file are released."""
         films = np.take(self._images, rows.numpy(), axis=0)
         mapped = self._images.base if getattr(self._images, "mode", None) == "r" else None
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not available on Windows
             mapped.madvise(mmap.MADV_DONTNEED)  # otherwise every page read would count as memory of this process
-        return torch.from_numpy(films).unsqueeze(-3)
+        return torch.from_numpy(films)
 
     def move(self, host: Tensor) -> Tensor:
         """Move a tensor to the device, asynchronously on CUDA.
@@ -136,19 +143,24 @@ class TBDataset(Dataset[tuple[Tensor, Tensor]]):
         return held.to(self.device, non_blocking=self.device.type != "mps")
 
 
+def planes(films: Tensor) -> Tensor:
+    """Films (B, 1, H, W) or (B, 3, H, W), as networks take them, from films (B, H, W) or (B, H, W, 3)."""
+    return films.unsqueeze(1) if films.ndim == 3 else films.permute(0, 3, 1, 2)
+
+
 def _fits(size: int, device: torch.device) -> bool:
     """Whether `size` bytes leave half of a CUDA card's free memory to the network; other devices share main memory."""
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def batches(data: TBDataset, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of uint8 (B, 1, H, W) and float32 (B,), shuffled if a CPU `generator` is given."""
+    """Batches of uint8 (B, C, H, W) and float32 (B,), shuffled if a CPU `generator` is given."""
     for rows in data.order(generator).split(size):
         yield data[rows]
 
 
 def normalise(films: Tensor, by: Normalisation) -> Tensor:
-    """Float32 (B, 1, H, W), channels last: (grey − mean) / sd, from grey levels 0 … 255 of any type."""
+    """Float32 (B, C, H, W), channels last: (level − mean) / sd, from levels 0 … 255 of any type."""
     return ((films.float() - by.mean) / by.sd).contiguous(memory_format=torch.channels_last)
 
 
@@ -159,7 +171,7 @@ def augmentation_parameters(count: int, generator: torch.Generator) -> Tensor:
 
 
 def augment(films: Tensor, by: Augmentation, moves: Tensor, side: int | None = None, padding: str = "edge") -> Tensor:
-    """Float32 (B, 1, side, side), 0 … 255: films uint8 (B, 1, H, W) with moves, scale, brightness and contrast.
+    """Float32 (B, C, side, side), 0 … 255: films uint8 (B, C, H, W) with moves, scale, brightness and contrast.
 
     Args:
         by: ranges of the parameters.
@@ -167,11 +179,11 @@ def augment(films: Tensor, by: Augmentation, moves: Tensor, side: int | None = N
         side: of the output, default that of the films. At half of it each pixel is about the mean of four.
         padding: one of `PADDING`: how the area beyond the film's edge is filled.
     """
-    count, side = len(films), side or films.shape[-1]
+    count, channels, side = *films.shape[:2], side or films.shape[-1]
     affine = torch.zeros(count, 2, 3, device=films.device)
     affine[:, 0, 0] = affine[:, 1, 1] = 1 + by.scale * moves[0]
     affine[:, :, 2] = 2 * by.shift * moves[1:3].T  # affine_grid counts the side from −1 to 1
-    grid = F.affine_grid(affine, [count, 1, side, side], align_corners=False)
+    grid = F.affine_grid(affine, [count, channels, side, side], align_corners=False)
     moved = F.grid_sample(films.float(), grid, padding_mode=PADDING[padding], align_corners=False)
     mean = moved.mean(dim=(1, 2, 3), keepdim=True)
     contrast = 1 + by.contrast * moves[3].view(-1, 1, 1, 1)

@@ -1,99 +1,82 @@
-"""Evaluation: scores on validation and test, operating points, calibration and metrics."""
+"""Evaluation: scores, operating points, calibration and metrics of the model under audit."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import expit, log_expit
 
 from tblib import metrics
 from tblib.arrays import Floats, Ints
+from tblib.catalogue import catalogued_database, need_same_films
+from tblib.classifiers.opened import open_model
+from tblib.classifiers.protocol import Calibration, Classifier, ClassifierError, file_logits
+from tblib.classifiers.trained import TrainedModel
 from tblib.metrics import Estimate, Scored, bootstrap_weights, calibration, ranking
-from tblib.model import AGAIN, ModelError, films_of, logits_of
-from tblib.prepare import load_part
-from tblib.run import Run
+from tblib.run import GIVEN, Run, judged
 from tblib.system.files import write_json, write_table
-from tblib.trained import TrainedModel, load_model
 
 SENSITIVITIES = (0.90, 0.95)  # of the operating points chosen on validation
 PREVALENCES = (0.01, 0.05, 0.10)  # at which the positive predictive value is given
 SHARPEST, BLUNTEST = 0.05, 20.0  # range of temperatures searched
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Calibrated probabilities: sigmoid((logit − shift) / temperature).
-
-    Attributes:
-        shift: ln(pos_weight), by which a weighted loss raises the logits (Elkan 2001).
-        temperature: fitted on validation (Guo 2017).
-        note: empty, or why no temperature could be fitted.
-    """
-
-    shift: float
-    temperature: float
-    note: str
-
-    def probability(self, logits: Floats) -> Floats:
-        """Calibrated probabilities float (N,) of logits float (N,)."""
-        probability: Floats = expit((logits - self.shift) / self.temperature)
-        return probability
-
-
 def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
-    """Score validation and test, write ``predictions.csv`` and ``metrics.json``, and return the content of the latter.
+    """Score films, write ``predictions.csv`` and ``metrics.json``, and return the content of the latter.
 
-    Thresholds and temperature come from validation; every metric is measured on test and is an object with value, low
-    and high (95 %): Wilson limits for proportions, percentiles of `replicates` bootstrap samples for the others. Both
-    keep duplicate groups whole.
+    Films are those of validation and test; of a model that was given to the run, which has seen no part more than
+    another, all. Thresholds and temperature come from validation; every metric is measured on the other films scored
+    (`tblib.run.judged`) and is an object with value, low and high (95 %): Wilson limits for proportions, percentiles of
+    `replicates` bootstrap samples for the others. Both keep duplicate groups whole.
 
     Raises:
         ModelError: the model was trained on another preparation than the run's.
+        ClassifierError: the model fails, or its scores are unusable or all the same.
+        DatabaseError: the catalogue describes other films than were prepared.
     """
-    trained = load_model(run.need("model.safetensors"))
-    predictions = score_parts(run, trained)
-    val, test = (predictions[predictions["part"] == part] for part in ("val", "test"))
-    scaling = fit_calibration(val["logit"].to_numpy(), val["target"].to_numpy(), trained.training["pos_weight"])
+    given = run.facts(GIVEN) if run.path(GIVEN).is_file() else None
+    model = open_model(run)
+    predictions = score_films(run, model, ("val", "test") if given is None else ("train", "val", "test"))
+    val = predictions[predictions["part"] == "val"]
+    trained = None if given or not isinstance(model, TrainedModel) else model.training
+    weight = trained["pos_weight"] if trained else 1.0  # what a stranger's loss weighted is not known
+    scaling = fit_calibration(val["logit"].to_numpy(), val["target"].to_numpy(), weight)
     predictions["calibrated"] = scaling.probability(predictions["logit"].to_numpy())
-    test = predictions.loc[test.index]
-    found = measure(test, thresholds(val), scaling, replicates, seed)
+    points = thresholds(val, given["threshold"] if given else 0.5)
+    found = measure(judged(predictions), points, scaling, replicates, seed)
+    found["model"] = {name: given[name] for name in ("name", "trained_on", "seen")} if given else None
     write_table(run.path("predictions.csv"), predictions)
     write_json(run.path("metrics.json"), found)
     return found
 
 
-def score_parts(run: Run, trained: TrainedModel) -> pd.DataFrame:
-    """Return the validation and test rows of ``split.csv`` with the model's logit and probability = sigmoid(logit).
+def score_films(run: Run, model: Classifier, parts: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of ``split.csv`` that are of `parts` with the model's logit, and probability = sigmoid(logit).
 
     Raises:
-        ModelError: the model was trained on another preparation than the run's, lacks its training parameters, or gives
-            a film no finite score.
+        ClassifierError: the model fails on a film, or gives all films the same score.
+        DatabaseError: the catalogue describes other films than were prepared.
     """
-    preparation = run.facts("preparation.json")
-    lacking = [name for name in ("threads", "pos_weight") if name not in trained.training]
-    if lacking:
-        raise ModelError(f"The model in {run.folder} does not tell the {lacking[0]} of its training. {AGAIN}")
-    if trained.preparation != preparation:
-        raise ModelError(
-            f"The model in {run.folder} was trained on another preparation (input {trained.size} px; the run's images "
-            f"have {preparation['size']} px). Train again: {run.command('--from', 'training')}"
-        )
-    torch.set_num_threads(trained.training["threads"])  # the last bits of sums depend on it
+    if isinstance(model, TrainedModel):
+        model.use_device()
+    need_same_films(run)
     rows = run.table("split.csv")
-    parts = []
-    for part in ("val", "test"):
-        data = load_part(run, part)
-        logits = logits_of(trained.cnn.to(data.device), films_of(data), trained.normalisation).cpu().double().numpy()
-        parts.append(rows[rows["part"] == part].assign(logit=logits, probability=expit(logits)))
-    return pd.concat(parts, ignore_index=True)
+    scored = pd.concat([rows[rows["part"] == part] for part in parts], ignore_index=True)
+    found = file_logits(model, catalogued_database(run), scored["file"].tolist())
+    if np.ptp(found) == 0 and run.path(GIVEN).is_file():
+        raise ClassifierError(
+            f"{model.name} gives all {len(found)} films the same score, {expit(found[0]):.6g}, so that there is "
+            "nothing to audit. Does its spec describe its input and output (size, scale, mean, sd, output, "
+            "positive_index)?"
+        )
+    return scored.assign(logit=found, probability=expit(found))
 
 
-def thresholds(val: pd.DataFrame) -> dict[str, float]:
-    """Operating points: 0.5, and the highest thresholds with 90 % and 95 % sensitivity on validation."""
+def thresholds(val: pd.DataFrame, own: float = 0.5) -> dict[str, float]:
+    """Operating points: the model's `own`, and the highest thresholds with 90 % and 95 % sensitivity on validation."""
     positives = np.sort(val.loc[val["target"] == 1, "probability"].to_numpy())[::-1]
-    points = {"0.5": 0.5}
+    points = {f"{own:g}": own}
     for wanted in SENSITIVITIES:
         points[f"sensitivity_{wanted:.0%}".rstrip("%")] = float(positives[int(np.ceil(wanted * len(positives))) - 1])
     return points
@@ -124,19 +107,24 @@ def fit_calibration(logits: Floats, target: Ints, pos_weight: float) -> Calibrat
 def measure(
     test: pd.DataFrame, points: dict[str, float], scaling: Calibration, replicates: int, seed: int
 ) -> dict[str, Any]:
-    """Compute the content of ``metrics.json`` from the test rows of the predictions."""
+    """Compute the content of ``metrics.json`` from the rows of the predictions that are `judged`.
+
+    The first of `points` is the model's own threshold, on which the metrics at the top rest.
+    """
     scored = _scored(test, "probability")
     weights = bootstrap_weights(scored, replicates, seed)
     positives = int(scored.target.sum())
     at = {name: _operating_point(scored, threshold, weights) for name, threshold in points.items()}
+    own, area = next(iter(at.values())), ranking(scored, weights)
     return {
         "n": len(test),
         "positives": positives,
         "prevalence": positives / len(test),
         "duplicate_groups": int(test["duplicate_group"].nunique()),
         "majority_accuracy": max(positives, len(test) - positives) / len(test),
-        **{name: value for name, value in at["0.5"].items() if name not in ("threshold", "confusion")},
-        "auroc": ranking(scored, weights)._asdict(),
+        **{name: value for name, value in own.items() if name not in ("threshold", "confusion")},
+        "auroc": area._asdict(),
+        "inverted": bool(area.high is not None and area.high < 0.5),
         "average_precision": ranking(scored, weights, metrics.average_precision)._asdict(),
         **_objects(calibration(_scored(test, "calibrated"), weights)),
         "thresholds": points,
@@ -153,7 +141,7 @@ def measure(
 
 
 def worst(test: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return at most `most` test rows, starting with those whose probability is farthest from the truth."""
+    """Return at most `most` rows, starting with those whose probability is farthest from the truth."""
     distance = (test["target"] - test["probability"]).abs()
     return test.loc[distance.sort_values(ascending=False, kind="stable").index[:most]]
 

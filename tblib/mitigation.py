@@ -13,7 +13,7 @@ from tblib.arrays import Mask, Pixels, TblibError
 from tblib.films import edits
 from tblib.films.artefacts import artefacts
 from tblib.films.boxes import Box, Widths
-from tblib.films.film import Film, resized
+from tblib.films.film import Film, grey_of, in_grey, resized
 
 ON_FILMS = {
     "paint_out": "markers, white rectangles and black boxes are painted over with the film beside them",
@@ -80,21 +80,32 @@ class ModelInput:
         size: side in pixels.
         mitigation: applied to films (`ON_FILMS`), or None.
         lungs: estimates lung masks, if the mitigation needs them.
+        channels: 1, the film in grey, or 3, in colour.
     """
 
     size: int
     mitigation: str | None = None
     lungs: FindsLungs | None = None
+    channels: int = 1
 
-    def of(self, grey: Pixels) -> Pixels:
-        """Uint8 (size, size) from a grey film, uint8 (H, W)."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one film as it leaves `of`."""
+        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, self.channels)
+
+    def of(self, film: Pixels) -> Pixels:
+        """Uint8 (size, size), or (size, size, 3), from a film uint8 (H, W) or (H, W, 3)."""
         names = chosen(self.mitigation)
-        film = painted_out(grey) if "paint_out" in names else grey
+        film = grey_of(film) if self.channels == 1 else edits.three_channels(film)
+        if "paint_out" in names:
+            film = painted_out(film)
         if "border_crop" in names:
             film = cropped(film, BORDER_CROP)
         if needs_lungs(self.mitigation) and self.lungs is None:
             raise ValueError(f"The mitigation {self.mitigation} needs to know what finds the lungs.")
-        mask = lung_mask(film, self.lungs) if self.lungs and needs_lungs(self.mitigation) else np.ones_like(film, bool)
+        mask = np.ones(film.shape[:2], bool)
+        if self.lungs and needs_lungs(self.mitigation):
+            mask = lung_mask(grey_of(film), self.lungs)
         if "lung_crop" in names:
             film, mask = _cut(film, mask)
         small, within = resized(film, self.size), resized(255 * mask.astype(np.uint8), self.size) >= 128
@@ -102,28 +113,35 @@ class ModelInput:
             small = evened(small, within)
         if "smooth" in names:
             small = edits.blurred(small, SMOOTH * self.size).pixels
-        return np.where(within, small, np.uint8(MID_GREY)) if "lungs_only" in names else small
+        return shown_within(small, within, np.uint8(MID_GREY)) if "lungs_only" in names else small
 
 
-def painted_out(grey: Pixels) -> Pixels:
-    """The film, uint8 (H, W), with every detected marker, white rectangle and black box painted over."""
-    found = artefacts(Film("L", grey), n_bytes=grey.size)
+def shown_within(films: Pixels, masks: Mask, rest: Pixels | np.uint8) -> Pixels:
+    """Films uint8 (…, S, S) or (…, S, S, 3) where `masks`, bool (…, S, S), are True; `rest` elsewhere."""
+    return np.where(masks if films.ndim == masks.ndim else masks[..., None], films, rest)
+
+
+def painted_out(film: Pixels) -> Pixels:
+    """The film, uint8 (H, W) or (H, W, 3), with every detected marker, white rectangle and black box painted over."""
+    found = artefacts(Film("L" if film.ndim == 2 else "RGB", film), n_bytes=film.size)
     boxes = [marker.box for marker in found.markers]
     boxes += [block.box for block in (*found.white_rectangles, *found.black_boxes)]
     for box in boxes:
-        grey = edits.retouched(grey, edits.around(box, grey)).pixels
-    return grey
+        film = edits.retouched(film, edits.around(box, film)).pixels
+    return film
 
 
 def evened(film: Pixels, lungs: Mask) -> Pixels:
-    """Equalise a film, uint8 (H, W), with the grey level histogram of its lungs, bool (H, W)."""
-    counts = np.bincount(film[lungs] if lungs.mean() >= LEAST_FIELD else film.ravel(), minlength=256) + 0.5
+    """Equalise a film, uint8 (H, W) or (H, W, 3), with the grey level histogram of its lungs, bool (H, W)."""
+    grey = grey_of(film)
+    counts = np.bincount(grey[lungs] if lungs.mean() >= LEAST_FIELD else grey.ravel(), minlength=256) + 0.5
     rank = (counts.cumsum() - counts / 2) / counts.sum()
-    return np.round(255 * rank).astype(np.uint8)[film]
+    return in_grey(film, lambda grey: np.round(255 * rank).astype(np.uint8)[grey])
 
 
 def randomised(films: Pixels, rng: np.random.Generator) -> Pixels:
-    """Films uint8 (B, S, S) with random artefacts, sampled alike for all, so that none of them predicts the class."""
+    """Films uint8 (B, S, S) or (B, S, S, 3) with random artefacts, sampled alike for all, so that none of them
+    predicts the class."""
     return np.stack([_randomised(film, rng) for film in films])
 
 
@@ -171,8 +189,8 @@ def _anywhere(rng: np.random.Generator, side: int, heights: tuple[int, int], wid
 
 
 def cropped(film: Pixels, share: float) -> Pixels:
-    """The film, uint8 (H, W), with `share` of its sides cut off on each side."""
-    rows, columns = (round(share * side) for side in film.shape)
+    """The film, uint8 (H, W) or (H, W, 3), with `share` of its sides cut off on each side."""
+    rows, columns = (round(share * side) for side in film.shape[:2])
     return film[rows : film.shape[0] - rows, columns : film.shape[1] - columns]
 
 

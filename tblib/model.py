@@ -9,8 +9,8 @@ from torch.nn.functional import interpolate
 from torch.nn.utils import fuse_conv_bn_eval
 
 from tblib.arrays import Floats, Normalisation, Pixels, TblibError
-from tblib.dataset import TBDataset, batches, normalise
-from tblib.devices import full_precision
+from tblib.dataset import TBDataset, batches, normalise, planes
+from tblib.devices import full_precision, pick_device
 
 CHANNELS = (1, 2, 4, 8)  # of the four blocks, times the width; each block halves the side
 HIDDEN = (256, 128, 32)  # sizes of the fully connected layers before the last; narrow ones may die in training
@@ -28,22 +28,23 @@ class CNN(nn.Module):
         size: side of the input, a multiple of 16.
         dropout: share of the hidden units dropped while training.
         width: channels of the first block; the others have 2, 4 and 8 times as many.
+        channels: of the films, 1 (grey) or 3 (colour).
     """
 
-    def __init__(self, size: int, dropout: float = 0.3, width: int = 32) -> None:
+    def __init__(self, size: int, dropout: float = 0.3, width: int = 32, channels: int = 1) -> None:
         super().__init__()
-        channels = [width * factor for factor in CHANNELS]
-        self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip([1, *channels], channels, strict=False)))
-        self.size = size
+        widths = [width * factor for factor in CHANNELS]
+        self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip([channels, *widths], widths, strict=False)))
+        self.size, self.channels = size, channels
         self.side = size // 2 ** len(CHANNELS)  # of the last block's output
-        inputs = (channels[-1] * self.side**2, *HIDDEN)
+        inputs = (widths[-1] * self.side**2, *HIDDEN)
         layers: list[nn.Module] = []
         for i, o in zip(inputs, HIDDEN, strict=False):
             layers += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
         self.head = nn.Sequential(nn.Flatten(), *layers, nn.Linear(HIDDEN[-1], 1))
 
     def forward(self, films: Tensor) -> Tensor:
-        """Logits float (B,) from normalised films float (B, 1, size, size), or smaller ones in training.
+        """Logits float (B,) from normalised films float (B, C, size, size), or smaller ones in training.
         Features of smaller films are repeated to the side that the head expects."""
         features = self.blocks(films)
         if features.shape[-1] != self.side:
@@ -58,6 +59,11 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
         return [nn.Conv2d(i, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
     return nn.Sequential(*convolution(inputs), *convolution(outputs), nn.MaxPool2d(2))
+
+
+def on_device(cnn: CNN) -> CNN:
+    """The network on this machine's card, if it has one; it is moved there."""
+    return cnn.to(pick_device())
 
 
 def is_finite(cnn: nn.Module) -> bool:
@@ -81,12 +87,12 @@ def folded(cnn: CNN) -> CNN:
 
 
 def films_of(data: TBDataset, batch: int = 64) -> Iterable[Tensor]:
-    """The films of `data` in order, in batches uint8 (B, 1, H, W)."""
+    """The films of `data` in order, in batches uint8 (B, C, H, W)."""
     return (films for films, _ in batches(data, batch))
 
 
 def logits_of(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:
-    """Float32 (N,) logits of batches of films uint8 (B, 1, H, W), in evaluation mode and full precision.
+    """Float32 (N,) logits of batches of films uint8 (B, C, H, W), in evaluation mode and full precision.
 
     Raises:
         ModelError: a logit is not finite; such a score would otherwise count as negative.
@@ -99,10 +105,10 @@ def logits_of(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:
 
 
 def logits_of_images(cnn: CNN, images: Pixels, by: Normalisation) -> Floats:
-    """`logits_of`, float (N,), for images uint8 (N, S, S) in main memory and a network on any device."""
+    """`logits_of`, float (N,), for images uint8 (N, S, S), or (N, S, S, 3), in main memory and a network anywhere."""
     if not len(images):
         return np.empty(0)
-    films, device = torch.from_numpy(np.array(images)).unsqueeze(1), next(cnn.parameters()).device
+    films, device = planes(torch.from_numpy(np.array(images))), next(cnn.parameters()).device
     return logits_of(cnn, (batch.to(device) for batch in films.split(64)), by).cpu().double().numpy()
 
 

@@ -36,13 +36,14 @@ class PreparationError(TblibError):
 
 
 def decode_images(database: Database, files: list[str], path: Path, model_input: ModelInput) -> None:
-    """Write the model's input for each file, uint8 (N, size, size), 0 black … 255 white, to the .npy file `path`.
+    """Write the model's input for each file, 0 black … 255 white, to the .npy file `path`: uint8 (N, size, size) or
+    (N, size, size, 3).
 
     The file is written atomically. Threads decode the films in parallel (Pillow releases the GIL) into a memory map, so
     memory does not grow with the database.
     """
     with replacing(path) as part:
-        shape = (len(files), model_input.size, model_input.size)
+        shape = (len(files), *model_input.shape)
         images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         _claim(part)
         _decode_into(images, database, files, model_input)
@@ -62,12 +63,12 @@ def _claim(path: Path) -> None:
 
 
 def read_images(database: Database, files: list[str], model_input: ModelInput) -> Pixels:
-    """Model inputs of films, uint8 (N, size, size), 0 black … 255 white, in memory.
+    """Model inputs of films, uint8 (N, size, size) or (N, size, size, 3), 0 black … 255 white, in memory.
 
     Raises:
         FilmError: a file is not a usable film.
     """
-    images = np.empty((len(files), model_input.size, model_input.size), np.uint8)
+    images = np.empty((len(files), *model_input.shape), np.uint8)
     _decode_into(images, database, files, model_input)
     return images
 
@@ -76,7 +77,7 @@ def _decode_into(images: Pixels, database: Database, files: list[str], model_inp
     def fill(start: int) -> None:
         """Decode the `CHUNK` films from `start` on into their rows."""
         for i in range(start, min(start + CHUNK, len(files))):
-            images[i] = model_input.of(database.film(files[i]).grey)
+            images[i] = model_input.of(database.film(files[i]).pixels)
 
     starts = range(0, len(files), CHUNK)
     jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
@@ -131,7 +132,7 @@ def _deal(sizes: pd.Series) -> dict[int, str]:
 
 
 def normalisation(images: Pixels, rows: Ints) -> Normalisation:
-    """Exact mean and sd of the pixels of images uint8 (N, H, W) at `rows`, from integer counts of the 256 levels."""
+    """Exact mean and sd of all levels of images uint8 (N, H, W) or (N, H, W, 3) at `rows`, from counts of the 256."""
     counts = np.zeros(256, dtype=np.int64)
     for start in range(0, len(rows), 64):  # a million pixels, which fit into the CPU's cache
         counts += np.bincount(images[rows[start : start + 64]].ravel(), minlength=256)
@@ -141,38 +142,43 @@ def normalisation(images: Pixels, rows: Ints) -> Normalisation:
     return Normalisation(mean=total / pixels, sd=max(variance, 0.0) ** 0.5)
 
 
-def prepare(run: Run, database: Database, size: int, seed: int, mitigation: str | None = None) -> dict[str, Any]:
+def prepare(
+    run: Run, database: Database, size: int, seed: int, mitigation: str | None = None, channels: int = 1
+) -> dict[str, Any]:
     """Write ``images.npy``, ``split.csv`` and ``preparation.json``; return the content of the last.
 
     ``split.csv`` has one row per image: image (index in ``images.npy``), file, label, target (1 for the positive
     class), duplicate_group, cues (`cue_groups`), part. ``preparation.json`` is the single source of class names, input
-    size, the least bit depth of deep films (from the catalogue), the mitigation on films and the normalisation; the
-    model file copies them.
+    size, channels (1, grey, or 3, colour), the least bit depth of deep films (from the catalogue), the mitigation on
+    films and the normalisation; the model file copies them.
 
     Raises:
-        PreparationError: the size is below 32 or not a multiple of 16, or the split is impossible.
+        PreparationError: the size is below 32 or not a multiple of 16, the channels are neither 1 nor 3, or the split
+        is
+            impossible.
         MitigationError: the mitigation does not exist.
     """
     if size < 32 or size % 16:
         raise PreparationError(f"size is {size}; the CNN halves it four times and needs a multiple of 16, at least 32.")
+    if channels not in (1, 3):
+        raise PreparationError(f"channels is {channels}; give 1, for films in grey, or 3, for films in colour.")
     table, done = run.table("catalogue.csv"), on_films(mitigation)
     catalogued = run.facts("catalogue.json")
     database = replace(database, bits=catalogued.get("bits", 8))
     films = usable(table)
     part = split(table, seed)
-    model_input, digest = _model_input(run, size, done)
+    model_input, digest = _model_input(run, size, done, channels)
     decode_images(database, films["file"].tolist(), run.path("images.npy"), model_input)
     rows = films[["file", "label", "duplicate_group"]].assign(
         cues=cue_groups(films), part=part, target=(films["label"] == database.positive).astype(int)
     )
     rows.insert(0, "image", np.arange(len(rows)))
-    statistics = normalisation(run.images(), rows.loc[part == "train", "image"].to_numpy())
-    if statistics.sd == 0:
-        raise PreparationError("Every pixel of the training part has the same grey level; check the films.")
+    statistics = _statistics(run, rows.loc[part == "train", "image"].to_numpy())
     content = {
         "negative": database.negative,
         "positive": database.positive,
         "size": size,
+        "channels": channels,
         "database": catalogued["digest"],
         "bits": database.bits,
         "mitigation": done,
@@ -187,14 +193,22 @@ def prepare(run: Run, database: Database, size: int, seed: int, mitigation: str 
     return content
 
 
-def _model_input(run: Run, size: int, mitigation: str | None) -> tuple[ModelInput, dict[str, str]]:
+def _statistics(run: Run, rows: Ints) -> Normalisation:
+    """Mean and sd of the images at `rows`; raises `PreparationError` if all their pixels are alike."""
+    found = normalisation(run.images(), rows)
+    if found.sd == 0:
+        raise PreparationError("Every pixel of the training part has the same grey level; check the films.")
+    return found
+
+
+def _model_input(run: Run, size: int, mitigation: str | None, channels: int) -> tuple[ModelInput, dict[str, str]]:
     """The CNN's input; a lung network that it needs is copied beside the images, and its digest returned."""
     if not needs_lungs(mitigation):
         run.path(LUNGS_FILE).unlink(missing_ok=True)
-        return ModelInput(size, mitigation), {}
+        return ModelInput(size, mitigation, channels=channels), {}
     from tblib.phantoms.lungs import lung_network, save_network  # imports torch, not needed for a plain preparation
 
-    return ModelInput(size, mitigation, lung_network()), {"lungs": save_network(run.path(LUNGS_FILE))}
+    return ModelInput(size, mitigation, lung_network(), channels), {"lungs": save_network(run.path(LUNGS_FILE))}
 
 
 def load_part(run: Run, part: str, device: torch.device | None = None, resident: bool = True) -> TBDataset:

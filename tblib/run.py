@@ -21,7 +21,7 @@ from tblib.system.text import from_cell
 
 TEXTS = (  # text columns of the run's tables, even if every cell is empty
     "file", "label", "part", "cues", "problem", "mode", "sha256", "pixels_sha256",
-    "white_rectangles", "black_boxes", "markers", "border", "claimed_source", "why",
+    "set", "white_rectangles", "black_boxes", "markers", "border", "claimed_source", "why",
 )  # fmt: skip
 
 
@@ -53,15 +53,31 @@ class Step:
 
 CATALOGUE = ("catalogue.csv", "catalogue.json")
 IMAGES, SPLIT, MODEL = "images.npy", "split.csv", "model.safetensors"
+GIVEN = "model.json"  # of a run whose model was given to it, in place of one that it trained
 PREPARED = (IMAGES, SPLIT, "preparation.json")
 EVALUATED = ("predictions.csv", "metrics.json")
 STEPS = (
     Step("eda", "01_eda.ipynb", (), ("catalogue.csv", "passed_over.csv", "catalogue.json")),
     Step("preparation", "02_preparation.ipynb", CATALOGUE, PREPARED),
     Step("training", "03_training.ipynb", PREPARED, (MODEL, "history.csv", "training.json")),
-    Step("evaluation", "04_evaluation.ipynb", (MODEL, *PREPARED), EVALUATED),
-    Step("shortcuts", "05_shortcuts.ipynb", (*CATALOGUE, IMAGES, SPLIT, MODEL, *EVALUATED), ("shortcuts.json",)),
+    Step("evaluation", "04_evaluation.ipynb", (*CATALOGUE, MODEL, *PREPARED), EVALUATED),
+    Step(
+        "shortcuts",
+        "05_shortcuts.ipynb",
+        (*CATALOGUE, IMAGES, SPLIT, MODEL, *EVALUATED),
+        ("shortcuts.json", "external.csv"),
+    ),
     Step("prediction", "06_prediction.ipynb", (*CATALOGUE, *PREPARED, MODEL, *EVALUATED, "shortcuts.json"), ()),
+)
+_GIVEN = {MODEL: GIVEN, "history.csv": "", "training.json": ""}
+GIVEN_STEPS = tuple(  # the same notebooks for a model that is given: nothing is trained
+    Step(
+        step.name,
+        step.notebook,
+        tuple(_GIVEN.get(file, file) for file in step.reads),
+        tuple(name for file in step.writes if (name := _GIVEN.get(file, file))),
+    )
+    for step in STEPS
 )
 
 
@@ -107,7 +123,7 @@ class Run:
         path = self.path(file)
         if path.is_file():
             return path
-        step = next((s for s in STEPS if file in s.writes), None)
+        step = next((s for s in (*STEPS, *GIVEN_STEPS) if file in s.writes), None)
         if step is None:
             raise MissingInputError(f"{file} is not in the run folder {self.folder}.")
         raise MissingInputError(
@@ -148,7 +164,7 @@ class Run:
         return content
 
     def images(self) -> Pixels:
-        """The run's ``images.npy``, uint8 (N, size, size), memory-mapped and read-only.
+        """The run's ``images.npy``, uint8 (N, size, size) or (N, size, size, 3), memory-mapped and read-only.
 
         Raises:
             MissingInputError: it does not exist.
@@ -156,8 +172,9 @@ class Run:
         """
         with self._read("images.npy") as path:
             images: np.memmap[Any, np.dtype[np.uint8]] = np.lib.format.open_memmap(path, mode="r")
-            side = images.shape[-1] if images.ndim == 3 else 0
-            if images.dtype != np.uint8 or images.shape[1:] != (side, side) or not images.flags.c_contiguous:
+            side = images.shape[1] if images.ndim in (3, 4) else 0
+            known = images.shape[1:] in ((side, side), (side, side, 3))
+            if images.dtype != np.uint8 or not known or not images.flags.c_contiguous:
                 raise SchemaError(f"it holds {images.dtype} {images.shape}, not a square film of bytes in each row")
             if images.offset + images.nbytes != path.stat().st_size:
                 raise SchemaError(f"it holds {path.stat().st_size:,} bytes, and its head tells of other films")
@@ -200,7 +217,8 @@ class Run:
                 raise SchemaError(f"images.npy has films of {side} px, and preparation.json tells of {size} px")
         if file == "predictions.csv" and self.path("split.csv").is_file():
             same, split = ["image", "file", "label", "target", "part"], self.table("split.csv")
-            held = split.loc[split["part"] != "train", same].reset_index(drop=True)
+            scored = slice(None) if self.path(GIVEN).is_file() else split["part"] != "train"
+            held = split.loc[scored, same].reset_index(drop=True)
             if not held.equals(table[same].sort_values("image", ignore_index=True)):
                 raise SchemaError("its films are others than those of validation and test in split.csv")
 
@@ -208,12 +226,17 @@ class Run:
         told = f"{self.path(file)} cannot be used: {what.rstrip('.')}."
         if file == "run.json":
             return f"{told} Take it away, and make the run anew, with its own --params: {self.command('--data')} …"
-        step = next((step.name for step in STEPS if file in step.writes), None)
+        step = next((step.name for step in self.steps if file in step.writes), None)
         if step is None:
             return told
         if self.path("run.json").is_file():
             return f"{told} Make it anew: {self.command('--only', step)}"
         return f"{told} Take it away, and make the run anew: {self.command('--from', 'eda', '--data')} …"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of this run: `STEPS`, or `GIVEN_STEPS` if its model was given to it."""
+        return GIVEN_STEPS if self.path(GIVEN).is_file() else STEPS
 
     @cached_property
     def synthetic(self) -> bool:
@@ -245,3 +268,8 @@ def usable(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a catalogue whose film decodes, renumbered from 0; row i is image i of ``images.npy``.
     Columns regain the types that they lost to the empty cells of unusable films."""
     return table[table["problem"] == ""].reset_index(drop=True).infer_objects()
+
+
+def judged(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The films on which metrics are measured: all scored ones but those of validation, where thresholds are from."""
+    return predictions[predictions["part"] != "val"]

@@ -27,7 +27,7 @@ SAVE_EVERY = 5.0  # seconds between checkpoints, which take 90 MB each
 DRO_RATE = 0.01  # step size of the group weights in group DRO, as in the paper
 STREAM = 1_000_003  # a prime: seed × STREAM + epoch gives each epoch of each seed its own random numbers
 
-Change = Callable[[Pixels, np.random.Generator], Pixels]  # maps films uint8 (B, S, S)
+Change = Callable[[Pixels, np.random.Generator], Pixels]  # maps films uint8 (B, S, S) or (B, S, S, 3)
 
 
 class TrainingError(TblibError):
@@ -209,7 +209,7 @@ def imbalance(targets: Tensor) -> float:
 def _begin(training: Training, data: TBDataset) -> State:
     device, groups = data.device, int(data.groups.max()) + 1
     with seeded(training.seed, torch.device("cpu")):
-        cnn = CNN(data.side, training.dropout, training.width)
+        cnn = CNN(data.side, training.dropout, training.width, data.channels)
     cnn.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = _Adam(cnn.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
     schedule = ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.patience)

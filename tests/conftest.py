@@ -16,7 +16,7 @@ from tblib.catalogue import build_catalogue
 from tblib.films.cues import CUES, Cue
 from tblib.films.database import open_database
 from tblib.phantoms.demo import write_demo
-from tblib.report.parameters import read_parameters
+from tblib.report.parameters import model_parameters, read_parameters
 from tblib.report.pipeline import run_study
 from tblib.run import Run, run_folder
 from tblib.system.files import ROOT
@@ -100,6 +100,34 @@ def renamed(shared, demo, smoke) -> Run:
         if not (folder / "names" / "report.html").exists():
             run_renamed(folder, demo, smoke)
     return Run(run_folder(str(folder / "names")))
+
+
+@pytest.fixture(scope="session")
+def exported(shared, smoke) -> tuple[Path, Path]:
+    """The smoke run's CNN as an ONNX file with its spec, as if it were somebody else's."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from tblib.classifiers.export import export
+
+    folder = shared / "theirs" / "run"
+    with FileLock(shared / "exported.lock"):
+        if not (folder / "model.yml").exists():
+            shutil.copytree(smoke.folder, folder)
+            export(Run(folder))
+    return folder / "model.onnx", folder / "model.yml"
+
+
+@pytest.fixture(scope="session")
+def theirs(shared, demo, smoke, exported) -> Run:
+    """A whole run on that model; what the first run's audit has trained is at hand. Tests read it and leave it."""
+    folder = shared / "theirs" / "audited"
+    with FileLock(shared / "theirs.lock"):
+        if not (folder / "report.html").exists():
+            shutil.copytree(smoke.path("audit"), folder / "audit", dirs_exist_ok=True)
+            asked = model_parameters(*map(str, exported))
+            report = run_study(str(folder), str(demo), read_parameters(SMOKE) | asked)
+            assert report == folder / "report.html"
+    return Run(run_folder(str(folder)))
 
 
 def run_renamed(folder: Path, demo: Path, smoke: Run) -> None:

@@ -102,9 +102,9 @@ def test_sentences_follow_the_verdicts(results):
         return " ".join(verdicts.finding(results | {"verdicts": rows}))
 
     assert "No cue is shown to be used" in told()
-    assert "The CNN uses tint to tell the classes apart, none of it decisively" in told(tint="USED")
+    assert "The model uses tint to tell the classes apart, none of it decisively" in told(tint="USED")
     both = told(tint="DECISIVE", white="USED")
-    assert "The CNN uses tint and white rectangle to tell the classes apart; decisive: tint." in both
+    assert "The model uses tint and white rectangle to tell the classes apart; decisive: tint." in both
     assert "Film border would tell the classes apart, too" in told(film="AVAILABLE")
     assert "undecided: black box" in told(black="UNDECIDED")
 
@@ -247,7 +247,7 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     films |= {f"tb/b{i}.png": png(grey_film(90 + i)) for i in range(12)}
     path = write_zip(tmp_path / "other.zip", films)
     audit = open_audit(run, "smoke", f"{path},{path}", "", 50, 0)
-    found = hospitals.measure(audit)
+    found = hospitals.measure(audit, hospitals.scored(audit))
     assert [one["set"] for one in found["sets"]] == ["other", "other"]
     assert found["sets"][0] == found["sets"][1]
     assert found["sets"][0]["n"] == 24
@@ -257,7 +257,7 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     inside = [catalogued_database(run).read(file) for file in run.table("catalogue.csv")["file"].iloc[[0, -1]]]
     films |= {"normal/known.png": inside[0], "tb/known.png": inside[1]}
     known = replace(audit, external=str(write_zip(tmp_path / "known.zip", films)))
-    assert hospitals.measure(known)["sets"][0]["duplicates_left_out"] == 2
+    assert hospitals.measure(known, hospitals.scored(known))["sets"][0]["duplicates_left_out"] == 2
     assert [row["external"][0]["n"] for row in mitigations.measure(known)] == [
         24,
         24,
@@ -273,7 +273,7 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     for guess, holds in ((found["sets"][0]["auroc"]["high"], "includes it"), (1.01, "does not include it")):
         found["predicted"]["auroc"]["value"] = guess
         assert f"on “other”, whose interval {holds}" in hospitals.finding(metrics, found, audit.database.classes)
-    assert hospitals.table(metrics, found).columns.tolist() == ["this database, test", "other", "other"]
+    assert hospitals.table(metrics, found).columns.tolist() == ["this database", "other", "other"]
     figure = hospitals.figure(found, audit.database.classes)
     assert len(figure.axes) == 3
     assert "other: AUROC" in figure.get_label()

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from tblib.audit.verdicts import AVAILABLE, DECISIVE, UNDECIDED, USED
+from tblib.classifiers.trained import load_model, train_run
 from tblib.devices import pick_device
 from tblib.metrics import wilson
 from tblib.prepare import load_part, prepare
 from tblib.run import open_run
 from tblib.system.files import ROOT
-from tblib.trained import load_model, train_run
 from tests.benchmarks import bench, scale, stability
 
 FILES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py"))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import cue, grey_film
 
-from tblib.audit.pairs import added, removed, restyled, swapped
+from tblib.audit.pairs import Viewers, added, removed, restyled, swapped
 from tblib.films import edits
 from tblib.films.artefacts import artefacts
 from tblib.films.boxes import Box, boxes_text
@@ -77,7 +77,7 @@ def test_a_border_is_seen_and_its_placebo_is_not():
 
 def test_a_marker_is_legible_at_the_size_of_the_model():
     """A 128 × 128 input can swallow a small glyph: then "not used" would mean nothing."""
-    pairs = added(cue("L/R marker"), [film()], ModelInput(128), 0)
+    pairs = added(cue("L/R marker"), [film()], Viewers(ModelInput(128)), 0)
     change = np.abs(pairs.edited[0].astype(int) - pairs.placebo[0])
     assert (change > 40).sum() >= 12
 
@@ -89,7 +89,7 @@ def test_a_cue_is_taken_off_its_carriers_alone_and_a_block_in_the_mirror_as_plac
     table = pd.DataFrame(
         {"white_rectangle": [True, False], "white_rectangles": [boxes_text([box]), ""], "tint_strength": 0.0}
     )
-    pairs = removed(cue("white rectangle"), [marked, plain], table, ModelInput(512), 0)
+    pairs = removed(cue("white rectangle"), [marked, plain], table, Viewers(ModelInput(512)), 0)
     assert pairs.rows.tolist() == [0]
     assert pairs.sign.tolist() == [-1]
     assert not artefacts(Film("L", pairs.edited[0]), 1).white_rectangles
@@ -105,7 +105,7 @@ def test_a_cue_is_taken_off_its_carriers_alone_and_a_block_in_the_mirror_as_plac
 
 def test_what_is_random_depends_on_seed_and_place():
     films = [film(1), film(2)]
-    first, again, other = (added(cue("white rectangle"), films, ModelInput(64), seed) for seed in (0, 0, 1))
+    first, again, other = (added(cue("white rectangle"), films, Viewers(ModelInput(64)), seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.edited, again.edited)
     assert (first.edited != other.edited).any()
 
@@ -114,7 +114,7 @@ def test_a_swap_keeps_the_lungs_and_takes_the_rest_from_the_other_class():
     images = np.stack([np.full((32, 32), level, np.uint8) for level in (10, 20, 200, 210)])
     fields = np.zeros((4, 32, 32), bool)
     fields[:, 8:24, 8:24] = True
-    pairs = swapped(images, fields, np.array([0, 0, 1, 1]), 0)
+    pairs = swapped(list(images), fields, np.array([0, 0, 1, 1]), Viewers(ModelInput(32)), 0)
     for i, image in enumerate(images):
         assert (pairs.edited[i][fields[i]] == image[0, 0]).all()
         assert set(np.unique(pairs.edited[i][~fields[i]])) <= ({200, 210} if i < 2 else {10, 20})
@@ -126,9 +126,9 @@ def test_styles_are_swapped_only_where_the_classes_have_different_ones():
     kinds = {"marker": True, "markers": "", "marker_letter": "L", "marker_style": "solid"}
     table = pd.DataFrame([kinds | {"label": label} for label in ("N", "T") for _ in range(6)])
     films = [film()] * 12
-    assert not len(restyled(films, table, "T", ModelInput(64), 0).rows)
+    assert not len(restyled(films, table, "T", Viewers(ModelInput(64)), 0).rows)
     table.loc[table["label"] == "T", ["marker_letter", "marker_style"]] = ["Л", "outline"]
-    pairs = restyled(films, table, "T", ModelInput(64), 0)
+    pairs = restyled(films, table, "T", Viewers(ModelInput(64)), 0)
     assert len(pairs.rows) == 12
     assert (pairs.edited != pairs.placebo).any()
 

@@ -26,7 +26,7 @@ from tblib.system import schemas
 from tblib.system.files import write_json
 
 FILES = [file for step in STEPS for file in step.writes] + ["run.json"]
-UNREAD = ("passed_over.csv", "history.csv", "training.json")  # of which no answer is made
+UNREAD = ("passed_over.csv", "history.csv", "training.json", "external.csv")  # of which no answer is made
 EVERY = os.environ.get("TBLIB_DAMAGE") == "all"
 DAMAGES = ("empty", "cut", "flipped", "lacking", "mistyped")
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from tblib import evaluate as module
-from tblib.evaluate import Calibration, evaluate, fit_calibration, measure, score_parts, thresholds, worst
+from tblib.classifiers.protocol import Calibration
+from tblib.classifiers.trained import load_model, save_model
+from tblib.evaluate import evaluate, fit_calibration, measure, score_films, thresholds, worst
 from tblib.model import CNN, ModelError
-from tblib.run import Run
+from tblib.run import CATALOGUE, PREPARED, Run
 from tblib.system.files import write_json
-from tblib.trained import TrainedModel, load_model, save_model
 
 
 def predictions(films: int = 400, seed: int = 0, signal: float = 1.5) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def test_a_model_of_another_preparation_is_refused(smoke, tmp_path):
 def copied(smoke: Run, folder) -> Run:
     """A run with the smoke run's films and no model."""
     other = Run(folder)
-    for file in ("images.npy", "split.csv", "preparation.json"):
+    for file in (*CATALOGUE, *PREPARED):
         other.path(file).symlink_to(smoke.path(file))
     return other
 
@@ -111,11 +111,13 @@ def test_a_model_that_gives_no_number_is_not_evaluated(smoke, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["threads", "pos_weight"])
-def test_a_model_that_does_not_tell_how_it_was_trained_is_a_sentence(key, smoke):
-    trained = load_model(smoke.path("model.safetensors"))
+def test_a_model_that_does_not_tell_how_it_was_trained_is_a_sentence(key, smoke, tmp_path):
+    run, trained = copied(smoke, tmp_path), load_model(smoke.path("model.safetensors"))
     training = {name: value for name, value in trained.training.items() if name != key}
+    plain = CNN(trained.size, 0.0, training["width"]).state_dict()
+    save_model(run.path("model.safetensors"), plain, trained.preparation, training)
     with pytest.raises(ModelError, match=f"does not tell the {key} of its training"):
-        score_parts(smoke, TrainedModel(trained.cnn, trained.preparation, training))
+        evaluate(run, replicates=50, seed=0)
 
 
 class OnMps:
@@ -132,6 +134,6 @@ class OnMps:
 
 
 def test_logits_leave_the_device_before_they_become_float64(smoke, monkeypatch):
-    monkeypatch.setattr(module, "logits_of", lambda cnn, films, by: OnMps(sum(len(batch) for batch in films)))
-    scored = score_parts(smoke, load_model(smoke.path("model.safetensors")))
+    monkeypatch.setattr("tblib.model.logits_of", lambda cnn, films, by: OnMps(sum(len(batch) for batch in films)))
+    scored = score_films(smoke, load_model(smoke.path("model.safetensors")), ("val", "test"))
     assert (scored["logit"] == 0).all()

@@ -16,7 +16,7 @@ from tblib.audit.external import (
     thumbnails_of,
     without_known,
 )
-from tblib.evaluate import Calibration
+from tblib.classifiers.protocol import Calibration
 from tblib.films.database import DatabaseError, open_database
 from tblib.mitigation import ModelInput
 

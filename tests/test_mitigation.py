@@ -157,22 +157,23 @@ def test_a_prediction_prepares_the_film_as_the_training_did(tmp_path, smoke):
     from tblib.predict.predictor import Predictor, open_predictor
 
     plain = open_predictor(smoke.path("model.safetensors"))
-    trained = replace(plain.trained, preparation=plain.trained.preparation | {"mitigation": "border_crop"})
+    trained = replace(plain.network, preparation=plain.preparation | {"mitigation": "border_crop"})
     film = grey_film(4, 100)
-    answer = Predictor(trained, plain.thresholds, plain.calibration).answer(png(film), "film.png")
+    given = trained, trained.preparation, trained.input, plain.thresholds, plain.calibration
+    answer = Predictor(*given).answer(png(film), "film.png")
     np.testing.assert_array_equal(answer.seen, ModelInput(32, "border_crop").of(film))
 
 
 def test_the_lung_network_travels_in_the_model_file(tmp_path, demo, monkeypatch):
     """On another machine, whose own network is another one, a model crops films as it did where it was trained."""
     from tblib.catalogue import build_catalogue, save_catalogue
+    from tblib.classifiers.trained import load_model, save_model, train_run
     from tblib.films.database import open_database
     from tblib.model import ModelError
     from tblib.predict.predictor import open_predictor
     from tblib.prepare import prepare
     from tblib.run import Run
     from tblib.train import Training, TrainingError
-    from tblib.trained import load_model, save_model, train_run
 
     run, database = Run(tmp_path), open_database(demo)
     save_catalogue(run, build_catalogue(database))

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tblib.classifiers.trained import MAGIC, load_model, save_model
 from tblib.model import CNN, ModelError, folded
-from tblib.trained import MAGIC, load_model, save_model
 
 PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
 

@@ -20,6 +20,7 @@ from bs4 import BeautifulSoup
 from conftest import grey_film, png
 from PIL import Image
 
+from tblib.classifiers.trained import TrainedModel
 from tblib.model import CNN, folded
 from tblib.predict.panel import prediction_panel
 from tblib.predict.predictor import (
@@ -32,7 +33,6 @@ from tblib.predict.predictor import (
 )
 from tblib.predict.what_if import NOTHING
 from tblib.system.text import RESEARCH_USE
-from tblib.trained import TrainedModel
 
 PART = 1000  # bytes of a part of a file, here
 BATCHES = itertools.count()
@@ -203,7 +203,7 @@ def test_a_batch_that_two_threads_handle_is_whole_and_in_order(panel, monkeypatc
     """As in JupyterLab, where the first message comes on the main thread and the rest on another."""
     begun, answer = Event(), Predictor.answer
 
-    def slow(self: Predictor, content: bytes, name: str, point: str = "0.5") -> object:
+    def slow(self: Predictor, content: bytes, name: str, point: str | None = None) -> object:
         if name == "good.png":
             begun.set()
             time.sleep(0.3)
@@ -448,7 +448,7 @@ class Odd(CNN):
 def test_a_score_that_is_no_number_is_a_sentence_and_the_panel_goes_on():
     facts = {"size": 32, "mean": 0.0, "sd": 1.0, "negative": "Normal", "positive": "Tuberculosis"}
     trained = TrainedModel(folded(Odd(32, 0.0, 4)), facts, {"width": 4})
-    panel = prediction_panel(Predictor(trained, {"0.5": 0.5}, None), {})
+    panel = prediction_panel(Predictor(trained, facts, trained.input, {"0.5": 0.5}, None), {})
     drop(panel, {"white.png": png(np.full((64, 64), 255, np.uint8))})
     assert "gives 1 of 1 films a score that is no finite number" in page(panel).text
     assert "Normal" not in page(panel).text

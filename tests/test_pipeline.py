@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from tblib import run as runs
 from tblib.__main__ import main
+from tblib.classifiers.trained import train_run
 from tblib.report import kernel, pipeline, stale
 from tblib.report.page import ReportError
 from tblib.report.parameters import kept_parameters, read_parameters
@@ -26,7 +27,6 @@ from tblib.system.code import versions
 from tblib.system.files import ROOT, file_digest, write_json
 from tblib.system.processes import scratch
 from tblib.train import Training
-from tblib.trained import train_run
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_after_a_failure_the_message_shows_the_cell_and_the_same_command_goes_on
     assert main(command) == 1
     told = capsys.readouterr().err
     assert "Step preparation stopped in this cell of 02_preparation.ipynb" in told
-    assert "    preparation = prepare(study, database, size, seed, mitigation)" in told
+    assert "    preparation = prepare(study, database, size, seed, mitigation, channels)" in told
     assert "PreparationError: Class Tuberculosis has 9 usable films" in told
     run = Run(tmp_path / "few")
     assert run.path("notebooks/02_preparation.failed.ipynb").is_file()
@@ -211,7 +211,7 @@ def test_a_figure_in_another_colour_is_shown_anew_and_nothing_else_is_done(run, 
 
 
 def test_a_training_whose_page_alone_is_made_anew_is_not_done_again(run, monkeypatch):
-    monkeypatch.setattr("tblib.trained.fit", lambda *given: pytest.fail("it was trained again"))
+    monkeypatch.setattr("tblib.classifiers.trained.fit", lambda *given: pytest.fail("it was trained again"))
     history = run.table("history.csv")
     named = {field.name for field in fields(Training)}
     given = {name: value for name, value in kept_parameters(run)["training"].items() if name in named}

@@ -15,7 +15,8 @@ from test_catalogue import twelve_bits
 
 from tblib.__main__ import main
 from tblib.catalogue import catalogued_database
-from tblib.evaluate import Calibration
+from tblib.classifiers.protocol import Calibration
+from tblib.classifiers.trained import TrainedModel, save_model
 from tblib.films import film
 from tblib.films.archive import MAX_FILE_BYTES
 from tblib.films.database import DatabaseError
@@ -38,7 +39,6 @@ from tblib.predict.predictor import (
 from tblib.predict.what_if import EXAMPLES, NOTHING
 from tblib.system.files import ROOT, write_json
 from tblib.system.text import RESEARCH_USE
-from tblib.trained import TrainedModel, save_model
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ def test_single_films_get_the_probabilities_of_the_evaluation(predictor, test_fi
 
 
 def test_a_dark_film_of_12_bits_is_scaled_like_the_training_films(predictor, tmp_path):
-    deep = replace(predictor.trained, preparation=predictor.trained.preparation | {"bits": 12})
+    deep = predictor.preparation | {"bits": 12}
     values, path = twelve_bits(3, 20), tmp_path / "dark.png"
     path.write_bytes(png(values))
     expected = predictor.answer(png((values >> 4).astype(np.uint8)), "as 8 bits")
-    trained_on_12 = replace(predictor, trained=deep)
+    trained_on_12 = replace(predictor, preparation=deep)
     answer = trained_on_12.answer(path.read_bytes(), path.name)
     np.testing.assert_array_equal(answer.film.grey, values >> 4)
     assert answer.score == expected.score
@@ -187,7 +187,7 @@ def test_examples_are_one_row_a_change_of_the_first_sample(smoke, predictor):
     contents = sample_contents(smoke, sample_films(smoke))
     table = examples(predictor, contents)
     assert list(table["change"]) == [name for name in EXAMPLES if name != "lungs only"]  # the model brings no network
-    brings = replace(predictor, trained=replace(predictor.trained, lungs=LungNetwork().eval()))
+    brings = replace(predictor, input=replace(predictor.input, lungs=LungNetwork().eval()))
     assert list(examples(brings, contents)["change"]) == list(EXAMPLES)
     assert set(table["film"]) == {next(iter(contents))}
     assert np.isfinite(table[["as_is", "changed", "placebo", "moved", "placebo_moved"]]).all().all()
@@ -293,9 +293,10 @@ def test_operating_points_that_judge_nothing_are_refused(place, value, sentence,
 
 def test_a_calibrated_probability_that_is_no_number_is_an_error():
     trained = TrainedModel(CNN(32).eval(), SMALL, {"dropout": 0.1})
-    broken = Predictor(trained, {"0.5": 0.5}, Calibration(float("nan"), 1.0, ""))
+    calibration = Calibration(float("nan"), 1.0, "")
+    broken = Predictor(trained, trained.preparation, trained.input, {"0.5": 0.5}, calibration)
     with pytest.raises(PredictionError, match="no finite probability"):
-        broken.scores(np.zeros((1, 32, 32), np.uint8))
+        broken.scores([np.zeros((32, 32), np.uint8)])
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import pytest
 from tblib.audit.baselines import alone_of
 from tblib.audit.study import Audit, open_audit
 from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.classifiers.trained import train_run
+from tblib.evaluate import evaluate
 from tblib.films.cues import AUDITED
 from tblib.films.database import open_database
 from tblib.phantoms.demo import write_demo
@@ -13,7 +15,6 @@ from tblib.phantoms.presets import CLEAN, Preset, Prevalence
 from tblib.prepare import prepare
 from tblib.run import open_run
 from tblib.train import Training
-from tblib.trained import train_run
 
 FILMS = 240
 DIFFER: dict[str, tuple[Preset, str]] = {  # what differs -> its prevalences, and the cue that it is
@@ -43,6 +44,7 @@ def differing(request, tmp_path_factory) -> tuple[str, Audit]:
     save_catalogue(run, build_catalogue(database))
     prepare(run, database, 128, 0)
     train_run(run, Training(epochs=1, width=2))
+    evaluate(run, 50, 0)
     return cue, open_audit(run, "smoke", None, None, 400, 0)
 
 

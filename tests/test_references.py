@@ -41,8 +41,8 @@ def unequal(tmp_path_factory) -> tuple[SimpleNamespace, pd.DataFrame]:
         database=database,
         seed=0,
         edit_masks=None,
-        model=SimpleNamespace(input=ModelInput(512)),
-        greys=lambda rows: [database.film(file).grey for file in table["file"].iloc[rows]],
+        input=ModelInput(512),
+        pictures=lambda rows: [database.film(file).grey for file in table["file"].iloc[rows]],
         associations={"sharpness, compression": SimpleNamespace(score=np.arange(len(table), dtype=float))},
     )
     return audit, table

@@ -7,8 +7,8 @@ from fake_cards import refuse_cards
 
 from tblib import arrays
 from tblib.audit import fits, saliency
+from tblib.classifiers.trained import TrainedModel
 from tblib.model import CNN, folded
-from tblib.trained import TrainedModel
 
 N, SIDE = 80, 32
 FIELDS = np.zeros((N, SIDE, SIDE), bool)

@@ -272,6 +272,23 @@ def test_voila_serves_the_panel_alone(smoke: Run, voila, voila_page, film, large
     assert "Traceback" not in log.read_text()
 
 
+def test_the_panel_of_somebody_elses_model_answers_and_shows_no_map(browser, theirs: Run, film, tmp_path):
+    for _, address, log in page_server(theirs, tmp_path / "voila.txt"):
+        view, asked, faults = opened(browser, address)
+        view.locator("data.probability").wait_for(timeout=LATER)
+        view.locator(".tblib-drop input").set_input_files(str(film))
+        view.get_by_role("heading", name="film.png").wait_for()
+        answer = open_predictor(theirs.path("model.json")).answer(film.read_bytes(), "film.png")
+        assert probability(view) == pytest.approx(answer.score.probability, abs=1e-5)
+        view.get_by_text("gives scores alone").wait_for()
+        move_a_slider(view)
+        assert view.locator("pre").count() == 0
+        assert [url for url in asked if not url.startswith((address, "data:", "blob:", "ws:"))] == []
+        assert faults == []
+        assert "Traceback" not in log.read_text()
+        view.context.close()
+
+
 def test_the_panel_fits_on_a_phone_and_keeps_its_notice_in_sight(voila_page):
     view, _, faults = voila_page
     view.set_viewport_size({"width": 400, "height": 1000})

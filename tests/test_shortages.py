@@ -14,6 +14,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from tblib import __main__
 from tblib.__main__ import main
+from tblib.classifiers.trained import save_model
 from tblib.films.database import open_database
 from tblib.mitigation import ModelInput
 from tblib.phantoms.demo import write_demo
@@ -22,7 +23,6 @@ from tblib.report import kernel
 from tblib.run import STEPS, StepError, open_run
 from tblib.system.files import write_json, write_table
 from tblib.system.shortages import ShortageError, shortage, shortage_in
-from tblib.trained import save_model
 
 
 @contextmanager

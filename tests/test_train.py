@@ -8,8 +8,10 @@ import pytest
 import torch
 from fake_cards import NoWaiting, noted_generators, refuse_cards
 
-from tblib import arrays, checkpoint, dataset, prepare, train, trained
+from tblib import arrays, checkpoint, dataset, prepare, train
 from tblib.arrays import Normalisation
+from tblib.classifiers import trained
+from tblib.classifiers.trained import CHECKPOINT, load_model, train_run
 from tblib.dataset import TBDataset
 from tblib.devices import full_precision, seeded
 from tblib.mitigation import randomised
@@ -17,7 +19,6 @@ from tblib.model import CNN, ModelError, films_of, logits_of
 from tblib.run import Run
 from tblib.system.files import write_json, write_table
 from tblib.train import Training, TrainingError, cosine, fit, imbalance
-from tblib.trained import CHECKPOINT, load_model, train_run
 from tests.benchmarks.films import fast
 
 QUICK = Training(epochs=3, batch_size=8, lr=1e-3, precision="fp32", threads=1)

@@ -87,6 +87,16 @@ def test_where_no_use_is_shown_the_power_says_what_that_means(baseline, power, t
     assert ("only" in found.reason) == (power is WEAK)
 
 
+@pytest.mark.parametrize("changes", [{}, {"baseline": HIGH}, {"power": None}])
+def test_a_model_that_a_cue_moves_the_other_way_is_told(changes):
+    """As one that was trained where the cue went with the other class: that is no use here, and worth knowing."""
+    away, still = (using(found, **changes) for found in (AWAY, STILL))
+    told = judge(away, 0.001, away.use.p)
+    assert told.name in (NOT_SHOWN, AVAILABLE, UNDECIDED)
+    assert "moves the other way" in told.reason
+    assert "moves the other way" not in judge(still, 0.001, still.use.p).reason
+
+
 def test_every_verdict_has_a_reason():
     shares = (Estimate(0.1, 0.0, 0.2), Estimate(0.9, 0.8, 1.0), None)
     effects = (None, STILL, MOVES, UNTESTED)

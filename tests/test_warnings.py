@@ -26,7 +26,7 @@ def film(smoke) -> Film:
 
 def about(film: Film, background) -> set[str]:
     seen = resized(film.grey, 64)
-    return {warning.about for warning in warnings(film, seen, background)}
+    return {warning.about for warning in warnings(film, seen, 64, background)}
 
 
 def test_what_was_put_on_a_film_is_named(film, background):
@@ -47,12 +47,12 @@ def test_what_was_put_on_a_film_is_named(film, background):
 
 
 def test_a_cue_is_told_with_its_share_in_each_class_and_the_audits_verdict(film, background):
-    told = {c.about: c.sentence for c in warnings(Film("L", film.grey), resized(film.grey, 64), background)}
+    told = {c.about: c.sentence for c in warnings(Film("L", film.grey), resized(film.grey, 64), 64, background)}
     shares = background.shares["one-channel file"]
     for label, share in shares.items():
         assert f"{100 * share:.1f} % of {label}" in told["one-channel file"]
     assert f"verdict on this model: {background.verdicts['one-channel file']}" in told["one-channel file"]
-    alone = {c.about: c.sentence for c in warnings(Film("L", film.grey), resized(film.grey, 64), None)}
+    alone = {c.about: c.sentence for c in warnings(Film("L", film.grey), resized(film.grey, 64), 64, None)}
     assert alone["one-channel file"] == "One-channel file: found on this film."
 
 
@@ -79,7 +79,7 @@ def test_what_is_no_upright_chest_film_is_strange(smoke, film, background):
 def test_a_film_that_is_scaled_otherwise_than_the_training_films_is_strange(smoke, film, background):
     for name, pixels in {"dark": film.grey // 16, "washed out": 200 + film.grey // 8, "white": film.grey | 240}.items():
         seen = resized(pixels, 64)
-        told = [c.sentence for c in warnings(Film("L", pixels), seen, background) if c.about.startswith("not like")]
+        told = [c.sentence for c in warnings(Film("L", pixels), seen, 64, background) if c.about.startswith("not like")]
         assert "parts are at level" in " ".join(told), name
     images = np.load(smoke.path("images.npy"))
     test = images[smoke.table("split.csv")["part"].to_numpy() == "test"]
@@ -87,11 +87,13 @@ def test_a_film_that_is_scaled_otherwise_than_the_training_films_is_strange(smok
 
 
 def about_tones(seen, background) -> list[str]:
-    return [c.sentence for c in warnings(Film("L", seen), seen, background) if "parts are at level" in c.sentence]
+    return [c.sentence for c in warnings(Film("L", seen), seen, 64, background) if "parts are at level" in c.sentence]
 
 
 def test_a_guessed_depth_is_told_and_one_from_the_file_is_not(background):
-    told = {c.about: c.sentence for c in warnings(Film("I;16", grey_film(1, 200), 12, True), grey_film(1, 64), None)}
+    told = {
+        c.about: c.sentence for c in warnings(Film("I;16", grey_film(1, 200), 12, True), grey_film(1, 64), 64, None)
+    }
     assert "scaled as one of 12" in told["depth guessed"]
     assert "depth guessed" not in about(Film("I;16", grey_film(1, 200), 12), background)
 

@@ -1,4 +1,4 @@
-"""Baselines compared with the CNN: what is reached by cues that show no lung."""
+"""Baselines compared with the model: what is reached by cues that show no lung."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tblib.audit.views import BLIND
 from tblib.eda import baselines
 from tblib.films.cues import AUDITED, Cue
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, ranking
+from tblib.run import judged
 from tblib.show.plots import GREY, VERMILION, panels, whiskers
 from tblib.show.text import estimate, estimates_table
 
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 
 def measure(audit: Audit) -> dict[str, Any]:
-    """Fit every baseline and compare it with the CNN.
+    """Fit every baseline and compare it with the model.
 
     Under ``baselines`` each cue has its metrics on ``all`` films, cross-validated, and on the ``test`` films alone, on
-    which the CNN's metrics (``cnn``) are measured.
+    which the model's metrics (``cnn``) are measured.
     """
     target, group = audit.target, audit.group
     scores = audit.baseline_scores
-    test = (audit.films["part"] == "test").to_numpy()
-    predictions = audit.run.table("predictions.csv").query("part == 'test'")
+    predictions = judged(audit.run.table("predictions.csv"))
+    test = np.isin(np.arange(len(target)), predictions["image"])
     cnn = Scored(*(predictions[name].to_numpy() for name in ("target", "probability", "duplicate_group")))
     summary = partial(baselines.summarise, replicates=audit.replicates, seed=audit.seed)
     parts = {"all": np.ones_like(test), "test": test}
@@ -47,10 +48,10 @@ def measure(audit: Audit) -> dict[str, Any]:
 
 
 class Alone(NamedTuple):
-    """What one cue reaches alone: its AUROC, cross-validated, and its share of the CNN's AUROC above chance.
+    """What one cue reaches alone: its AUROC, cross-validated, and its share of the model's AUROC above chance.
 
-    The share is (AUROC of the cue − 0.5) / (AUROC of the CNN − 0.5), both on the same held-out films; None if the CNN
-    is no better than chance.
+    The share is (AUROC of the cue − 0.5) / (AUROC of the model − 0.5), both on the same held-out films; None if the
+    model is no better than chance.
     """
 
     auroc: Estimate
@@ -108,20 +109,20 @@ ALONE: dict[str, Callable[[Audit, Cue], Floats]] = {  # `Cue.baseline` -> score 
 
 
 def figure(results: dict[str, Any], majority_accuracy: float) -> Figure:
-    """Accuracy (test films) and AUROC (all films) of each cue alone, and of the CNN."""
+    """Accuracy (test films) and AUROC (all films) of each cue alone, and of the model."""
     rows = {
         name: (baseline["test"]["accuracy"], baseline["all"]["auroc"])
         for name, baseline in results["baselines"].items()
     }
-    rows["CNN (whole image)"] = (results["cnn"]["accuracy"], results["cnn"]["auroc"])
+    rows["the model (whole film)"] = (results["cnn"]["accuracy"], results["cnn"]["auroc"])
     told = "; ".join(
         f"{name}: accuracy {acc['value']:.3f}, AUROC {auc['value']:.3f}" for name, (acc, auc) in rows.items()
     )
     figure, axes = panels(f"What each cue alone reaches. {told}.", 2, (9.6, 3.4), sharey=True)
     places = np.arange(len(rows))
     for ax, column, title in (
-        (axes[0], 0, "accuracy on the test films"),
-        (axes[1], 1, "AUROC (baselines: all films, CNN: test)"),
+        (axes[0], 0, "accuracy on the films judged"),
+        (axes[1], 1, "AUROC (baselines: all films)"),
     ):
         numbers = pd.DataFrame([row[column] for row in rows.values()])
         for place, colour in zip(places, [GREY] * (len(rows) - 1) + [VERMILION], strict=True):
@@ -136,11 +137,11 @@ def figure(results: dict[str, Any], majority_accuracy: float) -> Figure:
 
 
 def finding(results: dict[str, Any]) -> str:
-    """How the cues compare with the CNN."""
+    """How the cues compare with the model."""
     cnn, cues = results["cnn"], results["baselines"]
     reached = [name for name, cue in cues.items() if cue["test"]["accuracy"]["value"] >= cnn["accuracy"]["low"]]
     best = max(cues, key=lambda name: cues[name]["all"]["auroc"]["value"])
-    found = f"{len(reached)} of {len(cues)} reach the interval of the CNN's accuracy on the same test films"
+    found = f"{len(reached)} of {len(cues)} reach the interval of the model's accuracy on the same films"
     return (
         f"Of the cues that see no lung, “{best}” separates the classes best (AUROC "
         f"{estimate(cues[best]['all']['auroc'])}); {found}{' (' + '; '.join(reached) + ')' if reached else ''}. "
@@ -149,7 +150,7 @@ def finding(results: dict[str, Any]) -> str:
 
 
 def table(results: dict[str, Any], films: str = "all") -> pd.DataFrame:
-    """One row per baseline, on ``all`` films (cross-validated) or on the ``test`` films alone, then with the CNN."""
+    """One row per baseline, on ``all`` films (cross-validated) or on the ``test`` films alone, then with the model."""
     rows = {name: found[films] for name, found in results["baselines"].items()}
-    rows |= {"CNN": results["cnn"]} if films == "test" else {}
+    rows |= {"the model": results["cnn"]} if films == "test" else {}
     return estimates_table(baselines.estimates_of(rows), baselines.PERCENT)

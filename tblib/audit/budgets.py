@@ -31,6 +31,7 @@ class Budget:
         trained_on: maximum number of training films for regions and mitigations.
         mitigations: mitigations that are compared; none, and the chapter says so.
         mitigation_seeds: trainings per mitigation.
+        colour_seeds: trainings on films in colour, and as many in grey; none, and the chapter says so.
         training: training settings that differ from `tblib.audit.fits.SMALL`.
     """
 
@@ -45,6 +46,7 @@ class Budget:
     trained_on: int
     mitigations: tuple[str | None, ...]
     mitigation_seeds: int
+    colour_seeds: int
     training: dict[str, Any]
 
 
@@ -56,25 +58,25 @@ BUDGETS = {
         references=4, outside_references=3, films=40,
         seeds=1, regions=("border 5 %", "outside the lungs", "whole film"),
         planted=(0.8,), replicas=1, controls=1, trained_on=40,
-        mitigations=(None, "equalise"), mitigation_seeds=1, training={"epochs": 1},
+        mitigations=(None, "equalise"), mitigation_seeds=1, colour_seeds=1, training={"epochs": 1},
     ),
     "quick": Budget(
         references=20, outside_references=0, films=180,
         seeds=1, regions=("outside the lungs", "whole film"),
         planted=(), replicas=0, controls=0, trained_on=240,
-        mitigations=(), mitigation_seeds=0, training={"low_resolution_share": 0.5},
+        mitigations=(), mitigation_seeds=0, colour_seeds=0, training={"low_resolution_share": 0.5},
     ),
     "standard": Budget(
         references=20, outside_references=20, films=480,
         seeds=3, regions=tuple(REGIONS),
         planted=(0.65, 0.8), replicas=8, controls=3, trained_on=4000,
-        mitigations=SINGLE + JOINT, mitigation_seeds=3, training={},
+        mitigations=SINGLE + JOINT, mitigation_seeds=3, colour_seeds=3, training={},
     ),
     "full": Budget(
         references=20, outside_references=20, films=600,
         seeds=5, regions=tuple(REGIONS),
         planted=(0.65, 0.8, 0.95), replicas=10, controls=10, trained_on=4000,
-        mitigations=SINGLE + JOINT, mitigation_seeds=5, training=DEEP,
+        mitigations=SINGLE + JOINT, mitigation_seeds=5, colour_seeds=5, training=DEEP,
     ),
 }  # fmt: skip
 

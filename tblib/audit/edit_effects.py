@@ -1,4 +1,4 @@
-"""What the CNN uses: cues added to films and removed from them, each compared with its placebo."""
+"""What the model uses: cues added to films and removed from them, each compared with its placebo."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tblib.arrays import Floats, Ints, Pixels
 from tblib.audit.edited import PUT, TAKEN, EditedFilms, Way, lacking
 from tblib.audit.effects import FEWEST_GROUPS, Effect, effect, mean_change, plain
-from tblib.audit.pairs import added, only
+from tblib.audit.pairs import Viewers, added, only
 from tblib.audit.references import References
 from tblib.audit.study import Audit
 from tblib.audit.verdicts import draw_shifts, show_at_least
@@ -62,9 +62,8 @@ class CueEffects:
 
 
 def measure(audit: Audit, films: EditedFilms, references: References, doses: bool = True) -> dict[str, CueEffects]:
-    """Name of each cue -> effects of its edits on the CNN, and on the reference networks."""
-    after, before = (films.split(audit.predict(each)) for each in films.stacked())
-    scored = {way: (after[way], before[way]) for way in films.pairs}
+    """Name of each cue -> effects of its edits on the model, and on the reference networks."""
+    scored = {way: (pairs.after, pairs.before) for way, pairs in films.pairs.items()}
     found = {}
     for cue in AUDITED:
         effects, put, taken = (
@@ -93,22 +92,22 @@ def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: Floats) -> tuple[
         if dose == 1:
             moved = at_one[np.isin(one.rows, few)]
         else:
-            greys = [films.greys[place] for place in few]
-            pairs = only(added(cue, greys, audit.model.input, audit.seed, dose, masks), can)
-            moved = audit.predict(pairs.edited) - audit.predict(pairs.placebo)
+            pictures, seen = [films.pictures[place] for place in few], audit.viewers(films.rows[few])
+            pairs = only(added(cue, pictures, seen, audit.seed, dose, masks), can)
+            moved = pairs.after - pairs.before
         rows.append(_dose(audit, dose, moved, audit.group[films.rows[few[can]]]))
     return tuple(rows)
 
 
 def examples(audit: Audit) -> tuple[list[str], list[tuple[Pixels, Pixels, Pixels]]]:
-    """Names of the cues that can be added; for each a film as the CNN gets it, edited, and with the placebo."""
+    """Names of the cues that can be added; for each a film as the model gets it, edited, and with the placebo."""
     rows = audit.held_out_rows
     names, films = [], []
     for place, cue in enumerate(EDITED):
         can = rows[lacking(cue, audit.films.iloc[rows])]
         if len(can):
             row = can[[place % len(can)]]
-            pairs = added(cue, audit.greys(row), audit.model.input, audit.seed)
+            pairs = added(cue, audit.pictures(row), Viewers(audit.input), audit.seed)
             names.append(cue.name)
             films.append((audit.images[row[0]], pairs.edited[0], pairs.placebo[0]))
     return names, films
@@ -160,7 +159,7 @@ def _by_class(audit: Audit, films: EditedFilms, cue: str, scored: Scores) -> tup
 def _fall(audit: Audit, films: EditedFilms, cue: Cue, without: Floats, placebo: Floats) -> Estimate:
     """How much further the AUROC falls when the cue is taken off its carriers than with the placebo in its place."""
     pairs, held_out = films.pairs[cue.name, TAKEN], ~audit.train
-    edited = films.rows[held_out[films.rows]]  # the AUROC is that of films that the CNN was not trained on
+    edited = films.rows[held_out[films.rows]]  # the AUROC is that of films that the model was not trained on
     known = np.isin(audit.held_out_rows, edited)
     given = Scored(audit.target[edited], audit.logits[known], audit.group[edited])
     own = held_out[films.rows[pairs.rows]]
@@ -242,7 +241,7 @@ def finding(edited: dict[str, CueEffects]) -> str:
         for name, text, one in strongest
     )
     return (
-        "Over their placebos and towards the class that the cue goes with, these move the CNN's probability most: "
+        "Over their placebos and towards the class that the cue goes with, these move the model's probability most: "
         f"{told}."
     )
 

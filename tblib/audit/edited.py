@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tblib.arrays import Floats, Ints, Mask, Pixels
-from tblib.audit.pairs import Pairs, added, only, removed, restyled, swapped
+from tblib.audit.pairs import Pairs, added, only, removed, restyled, swapped, unpacked
 from tblib.audit.study import Audit
 from tblib.films.cues import AUDITED, Cue
 
@@ -23,14 +23,14 @@ class EditedFilms:
 
     Attributes:
         rows: int (n,), which films of the audit.
-        greys: these films, uint8 (H, W), at their own size.
+        pictures: these films at their own size, uint8 (H, W), or (H, W, 3) where networks see colour.
         table: their rows of the catalogue.
-        pairs: cue and direction -> films after the edit and after the placebo, as the model gets them; `Pairs.rows`
-            count within `rows`. Directions in which no film can be edited are missing.
+        pairs: cue and direction -> films after the edit and after the placebo, and the model's logits of them;
+            `Pairs.rows` count within `rows`. Directions in which no film can be edited are missing.
     """
 
     rows: Ints
-    greys: list[Pixels]
+    pictures: list[Pixels]
     table: pd.DataFrame
     pairs: dict[Way, Pairs]
 
@@ -39,7 +39,7 @@ class EditedFilms:
         return replace(self, pairs={way: each for way, each in self.pairs.items() if way[0] in cues})
 
     def stacked(self) -> tuple[Pixels, Pixels]:
-        """All films after edits and all after placebos, uint8 (M, S, S) each, in the order of `pairs`."""
+        """All films after edits and all after placebos, as networks see them, in the order of `pairs`: (M, …) each."""
         return (
             np.concatenate([each.edited for each in self.pairs.values()]),
             np.concatenate([each.placebo for each in self.pairs.values()]),
@@ -62,20 +62,26 @@ def edited_films(audit: Audit, trained_here: bool | None = None) -> EditedFilms:
     rows = audit.sampled(audit.held_out_rows, audit.budget.films)
     if here and (more := audit.budget.films - len(rows)):
         rows = np.sort(np.concatenate([rows, audit.sampled(np.flatnonzero(audit.train), more)]))
-    greys, table = audit.greys(rows), audit.films.iloc[rows].reset_index(drop=True)
-    films = EditedFilms(rows, greys, table, {})
+    pictures, table = audit.pictures(rows), audit.films.iloc[rows].reset_index(drop=True)
+    films = EditedFilms(rows, pictures, table, {})
+    seen = audit.viewers(rows)
     pairs = {(cue.name, PUT): _put(audit, films, cue) for cue in AUDITED if cue.put or cue.swap}
-    taken = {(cue.name, TAKEN): removed(cue, greys, table, audit.model.input, audit.seed) for cue in AUDITED}
+    taken = {(cue.name, TAKEN): removed(cue, pictures, table, seen, audit.seed) for cue in AUDITED}
     found = {way: each for way, each in (pairs | taken).items() if len(each.rows)}
-    return EditedFilms(rows, greys, table, found)
+    return EditedFilms(rows, pictures, table, found)
 
 
 SWAPS: dict[str, Callable[[Audit, EditedFilms], Pairs]] = {  # `Cue.swap` -> pairs of films with the cue of either class
+    "one channel": lambda audit, films: unpacked(films.pictures, audit.viewers(films.rows)),
     "marker style": lambda audit, films: restyled(
-        films.greys, films.table, audit.database.positive, audit.model.input, audit.seed
+        films.pictures, films.table, audit.database.positive, audit.viewers(films.rows), audit.seed
     ),
     "outside the lungs": lambda audit, films: swapped(
-        audit.images[films.rows], audit.masks[films.rows], audit.target[films.rows], audit.seed
+        films.pictures,
+        audit.masks_in_files(films.rows, films.pictures),
+        audit.target[films.rows],
+        audit.viewers(films.rows),
+        audit.seed,
     ),
 }
 
@@ -84,7 +90,8 @@ def _put(audit: Audit, films: EditedFilms, cue: Cue) -> Pairs:
     if cue.swap:
         return SWAPS[cue.swap](audit, films)
     spared = None if audit.edit_masks is None else audit.edit_masks[films.rows]
-    return only(added(cue, films.greys, audit.model.input, audit.seed, masks=spared), lacking(cue, films.table))
+    seen = audit.viewers(films.rows)
+    return only(added(cue, films.pictures, seen, audit.seed, masks=spared), lacking(cue, films.table))
 
 
 def lacking(cue: Cue, table: pd.DataFrame) -> Mask:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from scipy.special import expit
 
 from tblib.arrays import Floats, Ints, Mask, Pixels, TblibError
-from tblib.evaluate import Calibration
+from tblib.classifiers.protocol import Calibration
 from tblib.films.database import Database, DatabaseError, data_path, open_database
 from tblib.films.depth import shared_depth
 from tblib.films.duplicates import THUMBNAIL, duplicate_groups, duplicate_pairs
@@ -34,7 +34,7 @@ class ExternalSet:
     Attributes:
         name: name of its file or folder, without extension.
         files: files that decode.
-        images: uint8 (N, S, S), as the model sees them.
+        images: uint8 (N, S, S) or (N, S, S, 3), as small networks see them.
         thumbnails: uint8 (N, THUMBNAIL, THUMBNAIL), of the unprepared films.
         target: int (N,), 1 for the positive class.
         left_out: sentences on the files that do not decode.
@@ -111,7 +111,7 @@ def _read(database: Database, file: str, model_input: ModelInput) -> Read | str:
         film = database.film(file)
     except FilmError as error:
         return str(error)
-    return model_input.of(film.grey), resized(film.grey, THUMBNAIL), (film.bits, film.guessed)
+    return model_input.of(film.pixels), resized(film.grey, THUMBNAIL), (film.bits, film.guessed)
 
 
 def thumbnails_of(database: Database, files: list[str]) -> Pixels:

@@ -17,7 +17,7 @@ from tblib.audit.views import REGIONS
 from tblib.dataset import Augmentation, TBDataset
 from tblib.devices import pick_precision
 from tblib.metrics import Scored, auroc
-from tblib.mitigation import randomised
+from tblib.mitigation import randomised, shown_within
 from tblib.model import CNN, folded, logits_of_images
 from tblib.prepare import normalisation
 from tblib.train import Training, fit
@@ -118,7 +118,7 @@ def outside_reference(
 ) -> dict[str, Any]:
     """Train a reference network on films with the outside of another one, of either class; see `answers`."""
     other = np.random.default_rng([seed, 1]).permutation(len(images))
-    films = np.where(masks | masks[other], images, images[other])
+    films = shown_within(images, masks | masks[other], images[other])
     network = fitted(films, target, groups, replace(training_of(training), seed=seed), device)
     return answers(*network, held_out, edited, placebo)
 
@@ -139,7 +139,7 @@ def planted(
 
     If it names none, this is a negative control.
     """
-    films = np.where(carries[:, None, None], put, plain)
+    films = np.where(carries.reshape(-1, *(1,) * (plain.ndim - 1)), put, plain)
     network = fitted(films, target, None, replace(training_of(training), seed=seed), device)
     return answers(*network, held_out, edited, placebo)
 

@@ -1,4 +1,4 @@
-"""External validation: the CNN on films of other hospitals."""
+"""External validation: the model on films of other hospitals."""
 
 from typing import Any
 
@@ -9,26 +9,44 @@ from matplotlib.figure import Figure
 from tblib.arrays import Mask
 from tblib.audit import external
 from tblib.audit.study import Audit
+from tblib.classifiers.protocol import Calibration, file_logits
 from tblib.eda.baselines import GREY_HISTOGRAM
-from tblib.evaluate import Calibration
 from tblib.films import duplicates
 from tblib.metrics import Estimate, auroc
 from tblib.phantoms import lungs
+from tblib.run import judged
 from tblib.show.plots import BLUE, VERMILION, entry, nothing, panels
-from tblib.show.text import NONE, by_name, estimate
+from tblib.show.text import NONE, by_name, estimate, point_text
+
+COLUMNS = ("set", "file", "target", "group", "logit")  # of `scored`
 
 
-def measure(audit: Audit) -> dict[str, Any]:
-    """Metrics of the CNN on films of other hospitals, one row per set, and the Dice of lung masks there."""
+def scored(audit: Audit) -> list[pd.DataFrame]:
+    """The model on each set of films of other hospitals: set, file, target, group (near-duplicates), logit."""
+    return [
+        pd.DataFrame({"set": one.name, "file": one.files, "target": one.target, "group": one.group}).assign(
+            logit=file_logits(audit.model, one.database, one.files)
+        )
+        for one in audit.sets
+    ]
+
+
+def joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """All sets in one table, also if there are none."""
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def measure(audit: Audit, films: list[pd.DataFrame]) -> dict[str, Any]:
+    """Metrics of the model on films of other hospitals (`scored`), one row per set, and the Dice of lung masks."""
     if not audit.sets:
         none = "no external database was given"
         return {"sets": [], "lungs": _dice_of_known(audit), "note": none, "predicted": predicted(audit)}
     metrics = audit.run.facts("metrics.json")
     scaling = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
-    internal = audit.run.table("predictions.csv").query("part == 'test'")
+    internal = judged(audit.run.table("predictions.csv"))
     sets, masks = [], _dice_of_known(audit)
-    for found in audit.sets:
-        logits = audit.predict(found.images)
+    for found, own in zip(audit.sets, films, strict=True):
+        logits = own["logit"].to_numpy(float)
         sets.append(
             external.measure(found, logits, internal, metrics["thresholds"], scaling, audit.replicates, audit.seed)
         )
@@ -38,12 +56,15 @@ def measure(audit: Audit) -> dict[str, Any]:
     return {"sets": sets, "lungs": masks, "note": "", "predicted": predicted(audit)}
 
 
-def predicted(audit: Audit) -> dict[str, Any]:
+def predicted(audit: Audit) -> dict[str, Any] | None:
     """AUROC that other hospitals may see: inside − shuffled + 0.5 (npj Digital Medicine 7:124, 2024).
 
     `shuffled` is the AUROC of what is left of the films when their pixels are shuffled, the grey histogram, on the
-    same held-out films; the interval is a bootstrap of both together. Nothing about lungs is left in it.
+    same held-out films; the interval is a bootstrap of both together. Nothing about lungs is left in it. None for a
+    model that was trained elsewhere: these films are other hospitals' to it already.
     """
+    if not audit.trained_here:
+        return None
     inside, weights = audit.held_out, audit.weights
     left, ones = (
         audit.held_out_with(audit.baseline_scores[GREY_HISTOGRAM][~audit.train]),
@@ -63,7 +84,7 @@ def _dice_of_known(audit: Audit) -> list[dict[str, Any]]:
     if audit.known_masks is None or not (audit.sets or audit.budget.mitigations):
         return []
     rows = audit.held_out_rows
-    return [_dice("this database", audit.known_masks[rows], lungs.lung_network().masks(audit.images[rows]))]
+    return [_dice("this database", audit.known_masks[rows], lungs.lung_network().masks(audit.grey[rows]))]
 
 
 def _dice(name: str, known: Mask, estimated: Mask) -> dict[str, Any]:
@@ -79,7 +100,7 @@ def figure(found: dict[str, Any], classes: tuple[str, str]) -> Figure:
         return nothing("No external database was given (parameter external), so no other hospital's films are shown.")
     told = "; ".join(f"{one['set']}: AUROC {one['auroc']['value']:.3f}" for one in sets)
     figure, axes = panels(f"Score histograms inside and outside. {told}.", 1 + len(sets), (3.4 * (1 + len(sets)), 2.8))
-    shown = [("this database, test", sets[0]["internal_histograms"], None)]
+    shown = [("this database", sets[0]["internal_histograms"], None)]
     shown += [(one["set"], one["histograms"], one) for one in sets]
     for ax, (name, counts, one) in zip(axes, shown, strict=True):
         for label, colour in (("0", BLUE), ("1", VERMILION)):
@@ -93,7 +114,7 @@ def figure(found: dict[str, Any], classes: tuple[str, str]) -> Figure:
 
 
 def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, str]) -> str:
-    """How the CNN performs on external films."""
+    """How the model performs on external films."""
     dice = "; ".join(
         f"Estimated lungs against the masks of {row['set']}: Dice {row['dice']:.3f} (5 % of the {row['n']} films "
         f"below {row['p5']:.3f})"
@@ -101,23 +122,25 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
     )
     fall = _fall(found)
     if not found["sets"]:
-        return f"No external database was given, so it is not known what the CNN does elsewhere. {fall} {dice}"
+        return f"No external database was given, so it is not known what the model does elsewhere. {fall} {dice}"
     told = []
     for one in found["sets"]:
-        point = next(point for name, point in one["points"].items() if name != "0.5")
+        point = one["points"]["sensitivity_90"]
         told.append(
             f"On {one['n']} films of “{one['set']}” the AUROC is {estimate(one['auroc'])} against "
             f"{estimate(metrics['auroc'])} inside{', inverted' if one['inverted'] else ''}; at the threshold that "
             f"finds 90 % of {classes[1]} here, sensitivity is {estimate(point['sensitivity'], True)} and specificity "
-            f"{estimate(point['specificity'], True)} there. Duplicates of training "
-            f"films left out: {one['duplicates_left_out']}."
+            f"{estimate(point['specificity'], True)} there. Films of this "
+            f"database that are among them, left out: {one['duplicates_left_out']}."
         )
     return " ".join([*told, fall, dice + "." if dice else ""])
 
 
 def _fall(found: dict[str, Any]) -> str:
-    """The predicted AUROC, and how it compares with what was measured."""
+    """The predicted AUROC, and how it compares with what was measured; nothing if none was predicted."""
     guess = found["predicted"]
+    if guess is None:
+        return ""
     text = (
         f"With their pixels shuffled, so that only the histogram is left, the held-out films still give AUROC "
         f"{guess['shuffled']:.3f}; {guess['inside']:.3f} inside less what that adds to chance leaves "
@@ -141,10 +164,10 @@ def _holds(interval: dict[str, float], value: float) -> str:
 def table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame:
     """One row per set: films, AUROC, inverted or not, operating points of validation, calibration, shift of scores."""
     inside = {
-        "set": "this database, test",
+        "set": "this database",
         "films (positive)": f"{metrics['n']} ({metrics['positives']})",
         "AUROC": estimate(metrics["auroc"]),
-        "inverted": "no",
+        "inverted": "yes" if metrics["inverted"] else "no",
         "calibration error": estimate(metrics["ece"]),
         "shift of scores (KS), negative": NONE,
         "shift of scores (KS), positive": NONE,
@@ -167,7 +190,7 @@ def table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame:
 
 
 def _point_name(name: str) -> str:
-    return "at 0.5" if name == "0.5" else f"at {name.split('_')[1]} % sensitivity on validation"
+    return f"at {point_text(name)}"
 
 
 def _at(point: dict[str, Any]) -> str:

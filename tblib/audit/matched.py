@@ -1,4 +1,4 @@
-"""Matched films: the CNN among films with the same artefacts, and in each group of label and cues."""
+"""Matched films: the model among films with the same artefacts, and in each group of label and cues."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def fall(own: dict[str, Any]) -> Estimate | None:
 
 
 def figure(matched: dict[str, Any]) -> Figure:
-    """Accuracy of the CNN in each group of label and cues."""
+    """Accuracy of the model in each group of label and cues."""
     rows = matched["groups"]
     if not rows:
         return nothing("No group of label and cues has films enough.")
@@ -114,7 +114,7 @@ def figure(matched: dict[str, Any]) -> Figure:
 def finding(baselines: dict[str, Any], found: dict[str, Any]) -> str:
     """AUROC among films matched in artefacts, and the worst group."""
     joint, own = found["all"], baselines["held_out"]
-    text = f"AUROC of the CNN on {own['films']} held-out films: {estimate(own['auroc'])}. "
+    text = f"AUROC of the model on {own['films']} held-out films: {estimate(own['auroc'])}. "
     if joint["pairs"]:
         text += f"Among {joint['pairs']} pairs alike in {_scores(joint)}: {_area(joint)}. "
     else:

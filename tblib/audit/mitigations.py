@@ -11,7 +11,7 @@ from tblib.arrays import Pixels
 from tblib.audit import fits, matched
 from tblib.audit.effects import flipped
 from tblib.audit.jobs import Job
-from tblib.audit.pairs import added
+from tblib.audit.pairs import Viewers, added
 from tblib.audit.study import FEWEST, MATCHED_ON, Audit, mean_and_sd, over_seeds
 from tblib.films.cues import JUDGES
 from tblib.metrics import Scored, bootstrap_weights
@@ -32,10 +32,10 @@ def measure(audit: Audit) -> list[dict[str, Any]]:
     if not audit.budget.mitigations:
         return []
     rows = audit.sampled(audit.held_out_rows, EDITED_FILMS)
-    greys, fitted = audit.greys(rows), audit.fitted_rows
+    pictures, fitted = audit.pictures(rows), audit.fitted_rows
     jobs: dict[str, list[Job]] = {}
     for mitigation in audit.budget.mitigations:
-        arrays = _films(audit, mitigation, greys)
+        arrays = _films(audit, mitigation, pictures)
         arrays |= {"target": audit.target[fitted], "groups": audit.groups[fitted], "train": audit.train[fitted]}
         settings = {"mitigation": mitigation, "training": audit.training}
         seeds = range(audit.budget.mitigation_seeds)
@@ -44,17 +44,17 @@ def measure(audit: Audit) -> list[dict[str, Any]]:
     return [_judged(audit, name, [next(found) for _ in each]) for name, each in jobs.items()]
 
 
-def _films(audit: Audit, mitigation: str | None, greys: list[Pixels]) -> dict[str, npt.NDArray[Any]]:
+def _films(audit: Audit, mitigation: str | None, pictures: list[Pixels]) -> dict[str, npt.NDArray[Any]]:
     """Images, edited films and external films after the preparation of a mitigation."""
     given, rows = audit.input_with(mitigation), audit.fitted_rows
-    same = given.mitigation == audit.model.mitigation
+    same = given.mitigation == audit.input.mitigation
     images = audit.images[rows] if same else read_images(audit.database, audit.films["file"].iloc[rows].tolist(), given)
-    pairs = [added(cue, greys, given, audit.seed) for cue in JUDGES]
+    pairs = [added(cue, pictures, Viewers(given), audit.seed) for cue in JUDGES]
     others = [one.images if same else read_images(one.database, one.files, given) for one in audit.sets]
     return {
         "images": images,
         "edited": np.stack([np.stack([one.edited, one.placebo]) for one in pairs]),
-        "others": np.concatenate([np.empty((0, given.size, given.size), np.uint8), *others]),
+        "others": np.concatenate([np.empty((0, *given.shape), np.uint8), *others]),
     }
 
 
@@ -80,12 +80,12 @@ def _judged(audit: Audit, name: str, found: list[dict[str, Any]]) -> dict[str, A
         "effect": mean_and_sd(effects),
         "flips": mean_and_sd(flips),
         "matched": mean_and_sd([value for value in alike if value is not None]) | {"pairs": len(pairs)},
-        "external": _external(audit, found),
+        "external": external_areas(audit, found),
     }
 
 
-def _external(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """AUROC of a mitigation's CNNs on each external set: mean, sd over seeds, interval over films."""
+def external_areas(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """AUROC on each external set, from logits of CNNs over seeds (``others``): mean, sd, interval over films."""
     rows, start = [], 0
     for one in audit.sets:
         part = slice(start, start + len(one.target))

@@ -1,4 +1,4 @@
-"""Pairs of the same films after an edit and after its placebo, as the model gets them."""
+"""Pairs of the same films after an edit and after its placebo: small, as networks get them, and the model's logits."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,72 +15,105 @@ from tblib.arrays import Floats, Ints, Mask, Pixels
 from tblib.films import edits
 from tblib.films.boxes import Widths, widths_from_text
 from tblib.films.cues import Cue, placebo_of, put_marker, without_boxes
-from tblib.mitigation import ModelInput
+from tblib.films.film import grey_of
+from tblib.mitigation import ModelInput, shown_within
+
+BATCH = 64  # films at their own size that are held at once
 
 PATCH = 8  # px: side of the squares in which sharpness is measured
 FLAT = 0.3  # grey levels: a square with less to sharpen, as of a border, tells nothing
 
 
 class Pairs(NamedTuple):
-    """Films after an edit and the same films after its placebo, as the model sees them.
+    """Films after an edit and the same films after its placebo.
 
     Attributes:
         rows: int (n,), indices of the films.
-        edited, placebo: uint8 (n, S, S).
+        edited, placebo: uint8 (n, S, S) or (n, S, S, 3), as small networks see them.
         sign: (n,), +1 where the edit adds the cue, −1 where it removes it.
+        after, before: float (n,), logits of the model under audit after the edit and after the placebo, which it got at
+            the films' own size; NaN if it was not asked.
     """
 
     rows: Ints
     edited: Pixels
     placebo: Pixels
     sign: Floats
+    after: Floats
+    before: Floats
+
+
+class Viewers(NamedTuple):
+    """Who looks at edited films.
+
+    Attributes:
+        input: what small networks see of them.
+        logits: (films, their indices) -> float (n,), of the model under audit; None if it is not asked.
+    """
+
+    input: ModelInput
+    logits: Callable[[Sequence[Pixels], Ints], Floats] | None = None
 
 
 def added(
-    cue: Cue, films: Sequence[Pixels], model_input: ModelInput, seed: int, dose: float = 1.0, masks: Mask | None = None
+    cue: Cue, films: Sequence[Pixels], viewers: Viewers, seed: int, dose: float = 1.0, masks: Mask | None = None
 ) -> Pairs:
     """Every film with the cue added, and with its placebo; random choices depend on `seed` and the film's index.
 
-    `cue` is one of `tblib.films.cues.EDITED`, `films` are uint8 (H, W), and `dose` is explained at `Cue.doses`. Some
-    edits spare the lungs given by `masks`, bool (N, S, S); without masks nothing is spared.
+    `cue` is one of `tblib.films.cues.EDITED`, `films` are uint8 (H, W) or (H, W, 3), and `dose` is explained at
+    `Cue.doses`. Some edits spare the lungs given by `masks`, bool (N, S, S); without masks nothing is spared.
     """
     put = cue.put
     assert put is not None
 
     def pair(place: int) -> tuple[Pixels, Pixels]:
-        """The film with the cue and with its placebo, each uint8 (S, S)."""
+        """The film with the cue and with its placebo."""
         rng = np.random.default_rng([seed, place])
         edited = put(films[place], dose, rng)
         both = edited.pixels, placebo_of(cue.placebo, films[place], edited, rng).pixels
         mask = masks[place] if cue.spares_lungs and masks is not None else None
         first, second = (spared(films[place], each, mask) for each in both)
-        return model_input.of(first), model_input.of(second)
+        return first, second
 
-    return _stacked(pair, np.arange(len(films)), 1.0, model_input.size)
+    return _stacked(pair, np.arange(len(films)), 1.0, viewers)
 
 
 def spared(film: Pixels, changed: Pixels, mask: Mask | None) -> Pixels:
-    """The changed film, uint8 (H, W), but within the lungs as it was; `mask`, bool (S, S), is of any size or None."""
-    if mask is None:
-        return changed
-    return np.where(np.asarray(Image.fromarray(mask).resize(film.shape[::-1])), film, changed)
+    """The changed film, uint8 (H, W) or (H, W, 3), but within the lungs, `mask` bool (S, S) or None, as it was."""
+    return changed if mask is None else shown_within(film, enlarged(mask, film), changed)
 
 
-def removed(cue: Cue, films: Sequence[Pixels], table: pd.DataFrame, model_input: ModelInput, seed: int) -> Pairs:
+def enlarged(mask: Mask, film: Pixels) -> Mask:
+    """A mask, bool (S, S), at the size of a film uint8 (H, W) or (H, W, 3): bool (H, W)."""
+    return np.asarray(Image.fromarray(mask).resize(film.shape[1::-1]))
+
+
+def removed(cue: Cue, films: Sequence[Pixels], table: pd.DataFrame, viewers: Viewers, seed: int) -> Pairs:
     """Every film of `table` that carries the cue, with it removed, and with the placebo; none if not removable."""
     remove = cue.remove
     if remove is None:
-        return _stacked(lambda place: None, np.zeros(0, np.int64), -1.0, model_input.size)
+        return _stacked(lambda place: None, np.zeros(0, np.int64), -1.0, viewers)
 
     def pair(place: int) -> tuple[Pixels, Pixels] | None:
         """One film after the edit and after the placebo; None if there is nothing to remove."""
         both = remove(films[place], table.iloc[place], np.random.default_rng([seed, place]))
-        return both and (model_input.of(both[0].pixels), model_input.of(both[1].pixels))
+        return both and (both[0].pixels, both[1].pixels)
 
-    return _stacked(pair, np.flatnonzero(cue.carried(table) > 0), -1.0, model_input.size)
+    return _stacked(pair, np.flatnonzero(cue.carried(table) > 0), -1.0, viewers)
 
 
-def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, model_input: ModelInput, seed: int) -> Pairs:
+def unpacked(films: Sequence[Pixels], viewers: Viewers) -> Pairs:
+    """Every film in grey as a file of one channel and, as the placebo, as a file of three equal channels."""
+
+    def pair(place: int) -> tuple[Pixels, Pixels]:
+        """The grey film, uint8 (H, W), and the same one uint8 (H, W, 3)."""
+        grey = grey_of(films[place])
+        return grey, edits.three_channels(grey)
+
+    return _stacked(pair, np.arange(len(films)), 1.0, viewers)
+
+
+def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, viewers: Viewers, seed: int) -> Pairs:
     """Every film with the typical marker of the positive class and, at the same place, with that of the negative class.
 
     A film's own markers are retouched first. There is no pair if both classes have the same typical marker.
@@ -88,32 +121,45 @@ def restyled(films: Sequence[Pixels], table: pd.DataFrame, positive: str, model_
     kinds = typical_markers(table, positive)
 
     def pair(place: int) -> tuple[Pixels, Pixels] | None:
-        """The film with either class's marker, each uint8 (S, S)."""
+        """The film with either class's marker."""
         rng = np.random.default_rng([seed, place])
         taken = without_boxes(films[place], table.iloc[place], rng, "markers")
         film = taken[0].pixels if taken else films[place]
         of_positive, of_negative = (
             put_marker(film, 1.0, np.random.default_rng([seed, place]), *kind).pixels for kind in kinds
         )
-        return model_input.of(of_positive), model_input.of(of_negative)
+        return of_positive, of_negative
 
-    return _stacked(pair, np.arange(len(films) if kinds else 0), 1.0, model_input.size)
+    return _stacked(pair, np.arange(len(films) if kinds else 0), 1.0, viewers)
 
 
-def swapped(images: Pixels, masks: Mask, target: Ints, seed: int) -> Pairs:
-    """Films uint8 (N, S, S) with everything outside both lungs, bool (N, S, S), taken from another film.
+def swapped(films: Sequence[Pixels], masks: Mask, target: Ints, viewers: Viewers, seed: int) -> Pairs:
+    """Every film with everything outside both lungs, `masks` bool (N, S, S), taken from another film.
 
     For the edit, that film is of the other class; for the placebo, it is another one of the same class. The sign is +1
     where the other class is the positive one.
     """
-    rng = np.random.default_rng(seed)
-    edited, placebo = np.empty_like(images), np.empty_like(images)
-    for i, film in enumerate(images):
-        for into, label in ((edited, 1 - target[i]), (placebo, target[i])):
-            others = np.flatnonzero((target == label) & (np.arange(len(target)) != i))
-            other = int(rng.choice(others))
-            into[i] = np.where(masks[i] | masks[other], film, images[other])
-    return Pairs(np.arange(len(images)), edited, placebo, np.where(target == 1, -1.0, 1.0))
+    rng, places = np.random.default_rng(seed), np.arange(len(films))
+    others = [
+        [int(rng.choice(np.flatnonzero((target == label) & (places != i)))) for label in (1 - target[i], target[i])]
+        for i in places
+    ]
+
+    def pair(place: int) -> tuple[Pixels, Pixels]:
+        """The film with the outside of one of the other class, and of one of its own."""
+        film = films[place]
+        first, second = (
+            shown_within(film, enlarged(masks[place] | masks[other], film), fitted_to(films[other], film))
+            for other in others[place]
+        )
+        return first, second
+
+    return _stacked(pair, places, np.where(target == 1, -1.0, 1.0), viewers)
+
+
+def fitted_to(other: Pixels, film: Pixels) -> Pixels:
+    """Another film, squashed to the size of a film."""
+    return other if other.shape == film.shape else np.asarray(Image.fromarray(other).resize(film.shape[1::-1]))
 
 
 def beyond_edges(films: pd.DataFrame, size: int) -> Mask:
@@ -172,13 +218,32 @@ def typical_marker(films: pd.DataFrame) -> tuple[str, str] | None:
 def only(pairs: Pairs, keep: Mask) -> Pairs:
     """The pairs whose film is kept, bool (N,)."""
     chosen = keep[pairs.rows]
-    return Pairs(pairs.rows[chosen], pairs.edited[chosen], pairs.placebo[chosen], pairs.sign[chosen])
+    return Pairs(**{name: each[chosen] for name, each in pairs._asdict().items()})
 
 
-def _stacked(pair: Callable[[int], tuple[Pixels, Pixels] | None], places: Ints, sign: float, size: int) -> Pairs:
-    done = Parallel(n_jobs=-1, prefer="threads")(delayed(pair)(int(place)) for place in places)
-    kept = [(place, both) for place, both in zip(places, done, strict=True) if both is not None]
-    empty = np.empty((0, size, size), np.uint8)
-    edited, placebo = (np.stack([both[i] for _, both in kept]) if kept else empty for i in (0, 1))
-    rows = np.array([place for place, _ in kept], np.int64)
-    return Pairs(rows, edited, placebo, np.full(len(rows), sign))
+def _stacked(
+    pair: Callable[[int], tuple[Pixels, Pixels] | None], places: Ints, sign: Floats | float, viewers: Viewers
+) -> Pairs:
+    """Make the pairs of films at `places`, at their own size and a batch at a time, and keep what is seen of them."""
+
+    def seen(place: int) -> tuple[int, tuple[Pixels, Pixels], tuple[Pixels, Pixels]] | None:
+        """A film's index, the pair, and what small networks see of it."""
+        both = pair(place)
+        return both and (place, both, (viewers.input.of(both[0]), viewers.input.of(both[1])))
+
+    rows: list[int] = []
+    small: tuple[list[Pixels], list[Pixels]] = ([], [])
+    known: tuple[list[Floats], list[Floats]] = ([np.empty(0)], [np.empty(0)])
+    with Parallel(n_jobs=-1, prefer="threads") as threads:
+        for start in range(0, len(places), BATCH):
+            done = threads(delayed(seen)(int(place)) for place in places[start : start + BATCH])
+            made = [each for each in done if each is not None]
+            own = np.array([place for place, *_ in made], np.int64)
+            rows += own.tolist()
+            for i in (0, 1):
+                small[i].extend(inputs[i] for *_, inputs in made)
+                films = [both[i] for _, both, _ in made]
+                known[i].append(viewers.logits(films, own) if viewers.logits else np.full(len(films), np.nan))
+    edited, placebo = (np.array(each, np.uint8).reshape(len(each), *viewers.input.shape) for each in small)
+    signs = np.broadcast_to(np.asarray(sign, float), len(places))[np.isin(places, rows)]
+    return Pairs(np.array(rows, np.int64), edited, placebo, signs, *(np.concatenate(each) for each in known))

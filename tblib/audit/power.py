@@ -18,7 +18,7 @@ from tblib.audit.edit_effects import BOTH, effects_of
 from tblib.audit.edited import PUT, EditedFilms, Way
 from tblib.audit.effects import THRESHOLDS, is_used
 from tblib.audit.jobs import Job
-from tblib.audit.pairs import added
+from tblib.audit.pairs import Viewers, added
 from tblib.audit.references import References
 from tblib.audit.study import Audit
 from tblib.films.cues import AUDITED, EDITED, Cue
@@ -119,9 +119,10 @@ def _planted_p(audit: Audit, cue: Cue, planted: Mask) -> float:
 
 def _plant_jobs(audit: Audit, films: EditedFilms, plants: list[tuple[Cue, float, int, Mask]]) -> list[Job]:
     rows = audit.reference_rows
-    greys, masks = audit.greys(rows), None if audit.edit_masks is None else audit.edit_masks[rows]
+    pictures, masks = audit.pictures(rows), None if audit.edit_masks is None else audit.edit_masks[rows]
     names = {cue.name: cue for cue, *_ in plants}
-    put = {name: added(cue, greys, audit.model.input, audit.seed, masks=masks).edited for name, cue in names.items()}
+    seen = Viewers(audit.input)
+    put = {name: added(cue, pictures, seen, audit.seed, masks=masks).edited for name, cue in names.items()}
     shared: dict[str, npt.NDArray[Any]] = {"plain": audit.images[rows], "target": audit.target[rows]}
     shared |= {"held_out": audit.images[~audit.train]}
     arrays = {}

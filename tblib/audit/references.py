@@ -102,7 +102,7 @@ def judged(audit: Audit) -> set[str]:
 
 
 def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
-    """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) each, from the films at `rows`."""
+    """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) or (…, S, S, 3) each, from the films at `rows`."""
     table, target = audit.films.iloc[rows].reset_index(drop=True), audit.target[rows]
     carried = {cue.name: _carried(audit, cue)[rows] for cue in EDITED}
     put = {name: put_chances(each, target, SEEN) for name, each in carried.items()}
@@ -110,7 +110,7 @@ def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
     kinds = typical_markers(table, audit.database.positive)
     masks = None if audit.edit_masks is None else audit.edit_masks[rows]
 
-    def of(place: int, grey: Pixels) -> list[Pixels]:
+    def of(place: int, given: Pixels) -> list[Pixels]:
         """The exposed variants of one film, then the unexposed ones."""
         row, mask, made = table.iloc[place], None if masks is None else masks[place], []
         lacks = {name: not each[place] for name, each in carried.items()}
@@ -120,16 +120,16 @@ def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
             for variant in range(VARIANTS):
                 rng = np.random.default_rng([audit.seed, place, half, variant])
                 if half == 0:
-                    film = _exposed(grey, row, due, kinds, mask, rng)
+                    film = _exposed(given, row, due, kinds, mask, rng)
                 else:
                     gone = {name: each[target[place]] if lacks[name] else 1.0 for name, each in taken.items()}
                     donors = {name: row if not lacks[name] else _donor(table, carried[name], row, rng) for name in gone}
-                    film = _exposed(_unexposed(grey, gone, donors, rng), row, rest, [], mask, rng)
-                made.append(audit.model.input.of(film))
+                    film = _exposed(_unexposed(given, gone, donors, rng), row, rest, [], mask, rng)
+                made.append(audit.input.of(film))
         return made
 
-    greys = audit.greys(rows)
-    films = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, grey) for place, grey in enumerate(greys))
+    pictures = audit.pictures(rows)
+    films = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, film) for place, film in enumerate(pictures))
     stacked = np.ascontiguousarray(np.array(films, np.uint8).swapaxes(0, 1))
     return stacked[:VARIANTS], stacked[VARIANTS:]
 
@@ -161,7 +161,7 @@ def _carried(audit: Audit, cue: Cue) -> Mask:
 
 
 def _exposed(
-    grey: Pixels,
+    film: Pixels,
     row: pd.Series,
     due: dict[str, float],
     kinds: list[tuple[str, str]],
@@ -169,7 +169,6 @@ def _exposed(
     rng: np.random.Generator,
 ) -> Pixels:
     """A film with cues put on it by chance; `due` are the chances. Its marker, old or new, gets one of the `kinds`."""
-    film = grey
     if kinds and (taken := without_boxes(film, row, rng, "markers")):
         film = put_marker(taken[0].pixels, 1.0, rng, *kinds[rng.integers(len(kinds))]).pixels
     for cue in LAYERS:
@@ -183,14 +182,13 @@ def _exposed(
 
 
 def _unexposed(
-    grey: Pixels, gone: dict[str, float], donors: dict[str, pd.Series | None], rng: np.random.Generator
+    film: Pixels, gone: dict[str, float], donors: dict[str, pd.Series | None], rng: np.random.Generator
 ) -> Pixels:
     """A film without cues that can be taken off or covered, by the chances `gone`.
 
     Films that did not carry a cue are painted over, too, at the places of another film's (`donors`), as often in both
     classes: otherwise the traces of taking a cue off would tell the classes apart as the cue did.
     """
-    film = grey
     for cue in EDITED:
         row = donors.get(cue.name)
         if row is not None and rng.random() < gone[cue.name]:

@@ -1,11 +1,13 @@
 """Region ablation: small CNNs retrained on a part of the film, down to no lung in view."""
 
-from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from tblib.arrays import Floats
+from tblib.audit.pairs import BATCH, enlarged
 from tblib.audit.study import Audit, over_seeds
 from tblib.audit.views import REGIONS, WHOLE
 from tblib.eda.baselines import RULE
@@ -15,28 +17,44 @@ from tblib.show.text import by_name, estimate, mean_sd, of_trainings, percent
 
 
 def measure(audit: Audit) -> list[dict[str, Any]]:
-    """AUROC of small CNNs retrained on each region of the films, and of the audited CNN on the same films.
+    """AUROC of small CNNs retrained on each region of the films, and of the audited model on the same films.
 
     One row per region: region, sees, lung (share of the lungs in view), n, trained_on (films), seeds, mean, sd, low,
-    high (of the mean over seeds, by a bootstrap of films), masked (the audited CNN without retraining: this also
+    high (of the mean over seeds, by a bootstrap of films), masked (the audited model without retraining: this also
     measures how unusual such a film is to it).
     """
     trained_on, seeds = int(audit.train[audit.fitted_rows].sum()), audit.budget.seeds
     how = {"n": len(audit.logits), "trained_on": trained_on, "seeds": seeds}
-    images, masks = audit.images[~audit.train], audit.masks[~audit.train]
+    masks, masked = audit.masks[~audit.train], _masked(audit)
     table = []
     for name, logits in audit.region_logits.items():
         region = REGIONS[name]
         lung = (region.in_view(masks, 0) & masks).sum() / max(masks.sum(), 1)
-        masked = ranking(replace(audit.held_out, score=audit.predict(region.left_of(images, masks))), audit.weights)
+        unchanged = ranking(audit.held_out_with(masked[name]), audit.weights)
         areas = over_seeds(audit.held_out, audit.weights, logits)
         what = {"region": region.name, "sees": region.sees, "lung": float(lung)}
-        table.append(what | how | areas | {"masked": masked._asdict()})
+        table.append(what | how | areas | {"masked": unchanged._asdict()})
     return table
 
 
+def _masked(audit: Audit) -> dict[str, Floats]:
+    """Region -> the audited model's logits (H,) of the held-out films, cut to the region at their own size."""
+    rows, names = audit.held_out_rows, list(audit.region_logits)
+    found: dict[str, list[Floats]] = {name: [] for name in names}
+    whole = audit.masks_in_files(rows)
+    views = {name: whole if REGIONS[name].outline else REGIONS[name].in_view(whole, 0) for name in names}
+    for start in range(0, len(rows), BATCH):
+        places = np.arange(start, min(start + BATCH, len(rows)))
+        pictures = audit.pictures(rows[places])
+        for name in names:
+            of = REGIONS[name]
+            cut = [of.left_of_film(f, enlarged(views[name][i], f)) for i, f in zip(places, pictures, strict=True)]
+            found[name].append(audit.logits_of(cut, rows[places]))
+    return {name: np.concatenate(each) for name, each in found.items()}
+
+
 def figure(baselines: dict[str, Any], regions: list[dict[str, Any]]) -> Figure:
-    """AUROC from baselines that need no picture up to the whole film: baselines, retrained small CNNs, audited CNN."""
+    """AUROC from baselines that need no picture up to the whole film: baselines, small CNNs, audited model."""
     rows = [
         (name, baseline["all"]["auroc"], 0.0, None) for name, baseline in baselines["baselines"].items() if name != RULE
     ]
@@ -50,7 +68,7 @@ def figure(baselines: dict[str, Any], regions: list[dict[str, Any]]) -> Figure:
         )
         for row in regions
     ]
-    rows.append(("the CNN at hand, whole film", baselines["held_out"]["auroc"], 0.0, None))
+    rows.append(("the model at hand, whole film", baselines["held_out"]["auroc"], 0.0, None))
     told = "; ".join(f"{name} {area['value']:.3f}" for name, area, _, _ in rows)
     figure, (ax,) = panels(f"Accuracy waterfall, AUROC of each region. {told}.", 1, (8.6, 0.34 * len(rows) + 0.9))
     for place, (_name, area, sd, masked) in enumerate(rows):
@@ -76,7 +94,7 @@ def finding(baselines: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     whole = next(row for row in rows if row["region"] == WHOLE.name)
     own = baselines["held_out"]
     text = (
-        f"On {own['films']} held-out films the CNN at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
+        f"On {own['films']} held-out films the model at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
         f"whole films {mean_sd(whole)} ({of_trainings(whole['seeds'])})."
     )
     parts = [row for row in rows if row is not whole]
@@ -87,11 +105,11 @@ def finding(baselines: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per region: what is in view, share of the lungs, AUROC retrained over seeds, and of the audited CNN."""
+    """One row per region: what is in view, share of the lungs, AUROC retrained over seeds, and of the audited model."""
     return pd.DataFrame(
         {
             "region": [row["region"] for row in rows],
-            "the CNN sees": [row["sees"] for row in rows],
+            "a CNN sees": [row["sees"] for row in rows],
             "lung in view": [percent(row["lung"]) for row in rows],
             "seeds": [row["seeds"] for row in rows],
             "retrained, mean ± sd": [mean_sd(row) for row in rows],

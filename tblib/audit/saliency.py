@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from tblib.arrays import Floats, Ints, Mask, Normalisation, Pixels
-from tblib.dataset import normalise
+from tblib.classifiers.trained import TrainedModel
+from tblib.dataset import normalise, planes
 from tblib.devices import seeded
 from tblib.model import CNN, folded
 from tblib.show.plots import SKY, draw_film, nothing, overlay, short, tiles
 from tblib.show.text import estimate, interval_of
-from tblib.trained import TrainedModel
 
 if TYPE_CHECKING:
     from tblib.audit.study import Audit  # takes most of a second to import, and predictions need only the maps
@@ -29,17 +29,18 @@ ALIKE = 0.7  # rank correlation with maps of random weights that closes the gate
 def maps(cnn: CNN, images: Pixels, by: Normalisation, seed: int) -> Floats:
     """Float (N, S, S), summing to 1 per film: logit gradients averaged over noisy copies (SmoothGrad, Smilkov 2017).
 
-    `cnn` is in evaluation mode on the CPU, `images` are uint8 (N, S, S), and `by` is the normalisation of `cnn`.
+    `cnn` is in evaluation mode on the CPU, `images` are uint8 (N, S, S) or (N, S, S, 3), and `by` is the normalisation
+    of `cnn`. In colour the map is the mean over channels.
     """
     from captum.attr import NoiseTunnel, Saliency  # takes a second to import, and only this chapter needs it
 
     tunnel = NoiseTunnel(Saliency(cnn))
     drawn = []
     with seeded(seed, torch.device("cpu")):
-        for batch in torch.from_numpy(images.copy()).unsqueeze(1).split(16):
+        for batch in planes(torch.from_numpy(images.copy())).split(16):
             films = normalise(batch, by).requires_grad_()
             found = tunnel.attribute(films, nt_type="smoothgrad_sq", nt_samples=SAMPLES, stdevs=NOISE)
-            drawn.append(found.detach().squeeze(1).numpy())
+            drawn.append(found.detach().mean(1).numpy())
     smooth = np.stack([gaussian_filter(one.astype(np.float64), SMOOTH * len(one)) for one in np.concatenate(drawn)])
     total: Floats = smooth / smooth.sum((1, 2), keepdims=True).clip(min=1e-30)
     return total
@@ -51,7 +52,7 @@ def gate(trained: TrainedModel, images: Pixels, seed: int) -> dict[str, Any]:
     Returns open, the mean rank correlation of each film's map with that of an untrained CNN, the limit, films, seed.
     """
     with seeded(seed, torch.device("cpu")):
-        random = folded(CNN(trained.size, 0.0, trained.training.get("width", 32)))
+        random = folded(CNN(trained.size, 0.0, trained.training.get("width", 32), trained.channels))
     by = trained.normalisation
     pairs = zip(maps(trained.cnn, images, by, seed), maps(random, images, by, seed), strict=True)
     alike = float(np.mean([_alike(one, other) for one, other in pairs]))
@@ -84,6 +85,7 @@ def by_class(ratios: Floats, target: Ints, replicates: int, seed: int) -> dict[s
     return told
 
 
+NO_GRADIENTS = "No maps are shown: this model gives scores alone, and a map takes its gradients."
 GATED = 12  # films per class for which maps are computed; the gate uses half of them
 SHOWN = 6  # maps shown
 
@@ -93,7 +95,8 @@ class Saliency:
     """Saliency maps of held-out films, and their gate.
 
     Attributes:
-        numbers: gate, from `gate`; inside, from `by_class`, or None if the gate is closed.
+        numbers: gate, from `gate`, or None if the model gives no gradients; inside, from `by_class`, or None without
+            maps.
         rows: int (n,), rows of the films whose maps are shown.
         maps: float (n, S, S), their maps.
     """
@@ -105,12 +108,14 @@ class Saliency:
 
 def measure(audit: Audit) -> Saliency:
     """Saliency maps of held-out films."""
-    held_out = audit.held_out_rows
+    if audit.network is None:
+        return Saliency({"gate": None, "inside": None}, np.empty(0, np.int64), np.empty((0, *audit.grey.shape[1:])))
+    held_out, network = audit.held_out_rows, audit.network
     rows = np.concatenate([held_out[audit.target[held_out] == label][:GATED] for label in (0, 1)])
-    told = gate(audit.model, audit.images[rows[::2]], audit.seed)
+    told = gate(network, audit.images[rows[::2]], audit.seed)
     if not told["open"]:
-        return Saliency({"gate": told, "inside": None}, rows[:0], np.empty((0, *audit.images.shape[1:])))
-    found = maps(audit.model.cnn, audit.images[rows], audit.model.normalisation, audit.seed)
+        return Saliency({"gate": told, "inside": None}, rows[:0], np.empty((0, *audit.grey.shape[1:])))
+    found = maps(network.cnn, audit.images[rows], network.normalisation, audit.seed)
     seen = audit.masks[rows].any((1, 2))
     ratios = inside(found[seen], audit.masks[rows][seen])
     shares = by_class(ratios, audit.target[rows][seen], audit.replicates, audit.seed)
@@ -121,6 +126,8 @@ def measure(audit: Audit) -> Saliency:
 def figure(audit: Audit, found: Saliency) -> Figure:
     """Films overlaid with their saliency maps and lung outlines, or the reason why there are none."""
     told, films = found.numbers["gate"], audit.films.iloc[found.rows]
+    if told is None:
+        return nothing(NO_GRADIENTS)
     if not told["open"]:
         return nothing(
             f"No maps are shown: they correlate at {told['correlation']:.2f} with those of random weights "
@@ -138,6 +145,8 @@ def figure(audit: Audit, found: Saliency) -> Figure:
 def finding(found: Saliency, classes: tuple[str, str]) -> str:
     """Whether maps may be shown, and what share of them lies inside the lungs."""
     numbers, gate = found.numbers, found.numbers["gate"]
+    if gate is None:
+        return NO_GRADIENTS
     told = (
         f"Maps of the CNN and of one with random weights correlate at {gate['correlation']:.2f} "
         f"({gate['films']} films; limit {gate['limit']})"

@@ -1,8 +1,8 @@
-"""The audit of one run: its films, its CNN, and the settings that all parts of the audit share."""
+"""The audit of one run: its films, the model under audit, and the settings that all parts of the audit share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
+from joblib import Parallel, delayed
 
 from tblib.arrays import Floats, Ints, Mask, Pixels, TblibError
 from tblib.audit import fits
@@ -18,17 +18,21 @@ from tblib.audit.budgets import Budget, budget_of
 from tblib.audit.effects import THRESHOLDS, holm
 from tblib.audit.external import ExternalSet, find, paths, read_external, thumbnails_of, without_known
 from tblib.audit.jobs import Job, run_jobs
-from tblib.audit.pairs import beyond_edges, fineness
+from tblib.audit.pairs import Viewers, beyond_edges, fineness
 from tblib.catalogue import catalogued_database, need_same_films
+from tblib.classifiers.opened import input_of, open_model
+from tblib.classifiers.protocol import Classifier, logits
+from tblib.classifiers.trained import TrainedModel
 from tblib.devices import pick_device
 from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, cross_validated
 from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
+from tblib.films.edits import three_channels
+from tblib.films.film import grey_of, resized
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_p_within, ranking
 from tblib.mitigation import ModelInput, needs_lungs, on_films
 from tblib.phantoms import lungs
 from tblib.run import Run, usable
-from tblib.trained import TrainedModel, load_model
 
 LEVEL = THRESHOLDS["level"]
 FEWEST = 5  # minimum films of a group whose accuracy is reported
@@ -47,7 +51,8 @@ class Audit:
     """One run under audit, with its settings. Create it with `open_audit`.
 
     Attributes:
-        model: the audited CNN.
+        model: the model under audit, tblib's CNN or another classifier.
+        input: how small networks of the audit see films; tblib's CNN sees them in the same way.
         budget: how much is trained.
         external: comma-separated databases of other hospitals, or None.
         scheduler: address of a Dask scheduler, or None.
@@ -55,7 +60,8 @@ class Audit:
     """
 
     run: Run
-    model: TrainedModel
+    model: Classifier
+    input: ModelInput
     budget: Budget
     external: str | None
     scheduler: str | None
@@ -72,19 +78,24 @@ class Audit:
         """Training settings of the budget that differ from `tblib.audit.fits.SMALL`."""
         return fits.settled(self.budget.training, self.device)
 
+    @property
+    def network(self) -> TrainedModel | None:
+        """The model if it is a CNN of tblib, whose gradients are known; None if it is anything else."""
+        return self.model if isinstance(self.model, TrainedModel) else None
+
     @cached_property
     def trained_here(self) -> bool:
         """Whether the model is the one that this run's training step left, and so was trained on these very films."""
-        if not self.run.path("training.json").is_file():
+        if self.network is None or not self.run.path("training.json").is_file():
             return False
         left = self.run.facts("training.json")
-        return all(left.get(name) == value for name, value in self.model.training.items())
+        return all(left.get(name) == value for name, value in self.network.training.items())
 
     @cached_property
     def reference_training(self) -> dict[str, Any]:
         """The same for reference networks and planted cues, but for what makes the model blind to some changes."""
-        shaping = ("augmentation", "padding", "mitigation")
-        return self.training | {name: self.model.training[name] for name in shaping if name in self.model.training}
+        shaping, known = ("augmentation", "padding", "mitigation"), self.network.training if self.network else {}
+        return self.training | {name: known[name] for name in shaping if name in known}
 
     @cached_property
     def films(self) -> pd.DataFrame:
@@ -94,8 +105,13 @@ class Audit:
 
     @cached_property
     def images(self) -> Pixels:
-        """Uint8 (N, S, S): all films as the CNN gets them."""
+        """Uint8 (N, S, S) or (N, S, S, 3): all films as small networks see them."""
         return np.asarray(self.run.images())
+
+    @cached_property
+    def grey(self) -> Pixels:
+        """Uint8 (N, S, S): the same in grey."""
+        return self.images if self.input.channels == 1 else np.stack([grey_of(film) for film in self.images])
 
     @cached_property
     def database(self) -> Database:
@@ -159,34 +175,53 @@ class Audit:
     def masks(self) -> Mask:
         """Bool (N, S, S): the database's own lung masks, or estimated ones, aligned with the CNN's input."""
         known = self.known_masks
-        return lungs.lung_network().masks(self.images) if known is None else known
+        return lungs.lung_network().masks(self.grey) if known is None else known
+
+    def masks_in_files(self, rows: Ints, pictures: list[Pixels] | None = None) -> Mask:
+        """Bool (n, S, S): lung masks of the films at `rows` as they are in their files, whatever a mitigation does to
+        them; `pictures` are these films, if they have been read already."""
+        if self.input.mitigation is None:
+            return self.masks[rows]
+        known = lungs.known_masks(self.database, self.films["file"].iloc[rows].tolist(), self.input.size)
+        if known is not None:
+            return known
+        films = self.pictures(rows) if pictures is None else pictures
+        return lungs.lung_network().masks(np.stack([resized(grey_of(film), self.input.size) for film in films]))
 
     @property
     def borders(self) -> Mask:
         """Bool (N, S, S): borders of the films; nowhere if a mitigation changed them."""
-        known = self.model.mitigation is None
-        return beyond_edges(self.films, self.model.size) if known else np.zeros_like(self.images, bool)
+        known = self.input.mitigation is None
+        return beyond_edges(self.films, self.input.size) if known else np.zeros_like(self.grey, bool)
 
     @property
     def edit_masks(self) -> Mask | None:
         """The lung masks if they are aligned with the films in the files; None if a mitigation changed the films."""
-        return self.masks if self.model.mitigation is None else None
+        return self.masks if self.input.mitigation is None else None
 
     @cached_property
     def known_masks(self) -> Mask | None:
         """The database's own lung masks; None if it has none, or if films were cropped."""
-        if self.model.mitigation is not None:
+        if self.input.mitigation is not None:
             return None
-        return lungs.known_masks(self.database, self.films["file"].tolist(), self.model.size)
+        return lungs.known_masks(self.database, self.films["file"].tolist(), self.input.size)
 
     @cached_property
     def logits(self) -> Floats:
-        """Float (H,): the CNN's logits of the held-out films."""
-        return self.predict(self.images[~self.train])
+        """Float (H,): the model's logits of the held-out films, from the evaluation, above its threshold."""
+        scored = self.run.table("predictions.csv").set_index("image")["logit"]
+        return scored.loc[self.held_out_rows].to_numpy(float) - self.threshold
+
+    @cached_property
+    def threshold(self) -> float:
+        """Logit of the model's own threshold. The audit counts logits from there, so that 0 separates the calls, and
+        probabilities of 0.5 mean the same for every model and for reference networks."""
+        own = next(iter(self.run.facts("metrics.json")["thresholds"].values()))
+        return float(np.log(own / (1 - own)))
 
     @cached_property
     def held_out(self) -> Scored:
-        """The held-out films with the CNN's logits."""
+        """The held-out films with the model's logits."""
         return self.held_out_with(self.logits)
 
     def held_out_with(self, logits: Floats) -> Scored:
@@ -200,8 +235,8 @@ class Audit:
 
     @cached_property
     def sets(self) -> list[ExternalSet]:
-        """External films as the CNN gets them, without those that the training database also contains."""
-        found = [read_external(path, self.model.input) for path in paths(self.external)]
+        """External films as small networks see them, without those that the training database also contains."""
+        found = [read_external(path, self.input) for path in paths(self.external)]
         if not found:
             return []
         inside = thumbnails_of(self.database, self.films["file"].tolist())
@@ -215,7 +250,7 @@ class Audit:
     @cached_property
     def baseline_scores(self) -> dict[str, Floats]:
         """Baseline that sees no lung -> score (N,) of each film."""
-        return baseline_scores(self.films, self.images, self.target, self.group, self.seed)
+        return baseline_scores(self.films, self.grey, self.target, self.group, self.seed)
 
     @cached_property
     def region_logits(self) -> dict[str, list[Floats]]:
@@ -245,19 +280,34 @@ class Audit:
         exist = [cue for cue in own if cue.compared]
         return {cue.name: {o.name: associated_given(self, cue, o) for o in exist if o is not cue} for cue in own}
 
-    def predict(self, images: Pixels) -> Floats:
-        """Float (N,): the CNN's logits of images uint8 (N, S, S)."""
-        return self.model.logits(images)
+    def logits_of(self, films: Sequence[Pixels], rows: Ints) -> Floats:
+        """Float (n,): the model's logits of versions of the films at `rows`, at any size, above its threshold."""
+        return logits(self.model, films, self.films["file"].iloc[rows].tolist()) - self.threshold
+
+    def viewers(self, rows: Ints) -> Viewers:
+        """The model and small networks, as those who look at edits of the films at `rows`."""
+        return Viewers(self.input, lambda films, places: self.logits_of(films, rows[places]))
 
     def input_with(self, mitigation: str | None) -> ModelInput:
         """The input of a model of the same size with this mitigation."""
         done = on_films(mitigation)
-        return ModelInput(self.model.size, done, self.model.finder if needs_lungs(done) else None)
+        finder = (self.input.lungs or lungs.lung_network()) if needs_lungs(done) else None
+        return replace(self.input, mitigation=done, lungs=finder)
 
-    def greys(self, rows: Ints) -> list[Pixels]:
-        """The films at `rows`, in grey and at their own size."""
+    def pictures(self, rows: Ints) -> list[Pixels]:
+        """The films at `rows` at their own size: uint8 (H, W), or (H, W, 3) where networks see colour."""
+        return self.pictures_in(rows, self.input.channels)
+
+    def pictures_in(self, rows: Ints, channels: int) -> list[Pixels]:
+        """The films at `rows` at their own size: uint8 (H, W) of one channel, (H, W, 3) of three."""
+
+        def read(file: str) -> Pixels:
+            """One film."""
+            film = self.database.film(file)
+            return film.grey if channels == 1 else three_channels(film.pixels)
+
         files = self.films["file"].iloc[rows]
-        return [self.database.film(file).grey for file in files]
+        return list(Parallel(n_jobs=-1, prefer="threads")(delayed(read)(file) for file in files))
 
     def jobs(self, jobs: list[Job], what: str) -> list[dict[str, Any]]:
         """Results of jobs; each is saved in the run's ``audit`` folder as soon as it is available."""
@@ -282,9 +332,8 @@ def open_audit(run: Run, budget: str, external: str | None, scheduler: str | Non
     need_same_films(run)
     for path in paths(external):
         find(path)
-    model = load_model(run.need("model.safetensors"))
-    torch.set_num_threads(model.training["threads"])  # the last bits of sums depend on it
-    return Audit(run, model, budget_of(budget), external, scheduler, replicates, seed)
+    model = open_model(run)
+    return Audit(run, model, input_of(run, model), budget_of(budget), external, scheduler, replicates, seed)
 
 
 @dataclass(frozen=True)
@@ -331,7 +380,7 @@ def associated_given(audit: Audit, cue: Cue, other: Cue) -> float:
 # `Cue.score` -> score of each film, and whether it was fitted to the label, so that only a higher one is evidence.
 SCORES: dict[str, tuple[Callable[[Audit], Floats], bool]] = {
     "marker style": (lambda audit: style_scores(audit.films, audit.target, audit.group, audit.seed), True),
-    "sharpness": (lambda audit: -fineness(audit.images, audit.masks | audit.borders), False),
+    "sharpness": (lambda audit: -fineness(audit.grey, audit.masks | audit.borders), False),
     "border strips": (lambda audit: audit.baseline_scores[BORDER_STRIPS], True),
 }
 

@@ -1,4 +1,4 @@
-"""Unnamed shortcuts: places outside the lungs that move the CNN, whatever they show. A question, never a verdict."""
+"""Unnamed shortcuts: places outside the lungs that move the model, whatever they show. A question, never a verdict."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +24,12 @@ GRID = 8  # blocks per side
 LUNG = 0.05  # most lung in a block
 MOVES = 0.005  # least change of the probability for a block to count
 CLUSTERS, SHOWN, EXAMPLES = 6, 4, 3  # clusters sought per class, shown, and films of each
-SHUT = "No places are sought: maps of this CNN do not depend on what it has learned."
+SHUT = "No places are sought: maps of this model do not depend on what it has learned."
 
 
 @dataclass(frozen=True)
 class Unnamed:
-    """Places outside the lungs that move the CNN.
+    """Places outside the lungs that move the model.
 
     Attributes:
         places: label, row, column (of `GRID`), points (mean change of the probability, towards the class, where the
@@ -44,18 +44,18 @@ class Unnamed:
 
 
 def measure(audit: Audit, maps: Saliency) -> Unnamed:
-    """Paint over each block outside the lungs; cluster those that move the CNN by where they are and what they show.
+    """Paint over each block outside the lungs; cluster those that move the model by where they are and what they show.
 
     Films are held-out ones; nothing is sought if the sanity check of the saliency maps failed.
     """
-    if not maps.numbers["gate"]["open"]:
+    if not (maps.numbers["gate"] or {"open": True})["open"]:
         return Unnamed([], [], SHUT)
     places: list[dict[str, Any]] = []
     examples = []
     for label in (0, 1):
         rows = audit.held_out_rows[audit.target[audit.held_out_rows] == label][:LOOKED]
         moved = occluded(audit, rows, 1.0 if label else -1.0)
-        for row, column, near in _clusters(audit.images[rows], moved, audit.seed):
+        for row, column, near in _clusters(audit.grey[rows], moved, audit.seed):
             strength = np.where(near[None], np.nan_to_num(moved), 0.0).max(axis=(1, 2))
             area = _baseline(audit, row, column)._asdict()
             films = float((strength > MOVES).mean())
@@ -67,24 +67,22 @@ def measure(audit: Audit, maps: Saliency) -> Unnamed:
     return Unnamed(places, examples)
 
 
-def block(row: int, column: int, side: int) -> Box:
-    """The box of a block on a film of `side` px."""
-    ends = [round(side * place / GRID) for place in range(GRID + 1)]
-    return Box(ends[row], ends[column], ends[row + 1], ends[column + 1])
+def block(row: int, column: int, shape: tuple[int, ...]) -> Box:
+    """The box of a block on a film of this shape, (H, W) or (H, W, 3)."""
+    down, across = ([round(side * place / GRID) for place in range(GRID + 1)] for side in shape[:2])
+    return Box(down[row], across[column], down[row + 1], across[column + 1])
 
 
 def occluded(audit: Audit, rows: Ints, sign: float) -> Floats:
     """Float (n, GRID, GRID): how far the probability moves, times `sign`, when a block is as it is and not painted over
     with what surrounds it; NaN for blocks with lung."""
-    films, masks = audit.images[rows], audit.masks[rows]
-    seen = _without_lung(masks)
-    painted = [
-        edits.retouched(films[i], block(row, column, films.shape[1])).pixels for i, row, column in np.argwhere(seen)
-    ]
+    seen = _without_lung(audit.masks_in_files(rows))
     moved = np.full(seen.shape, np.nan)
-    if painted:
-        before = probability(audit.predict(films))[np.argwhere(seen)[:, 0]]
-        moved[seen] = sign * (before - probability(audit.predict(np.stack(painted))))
+    for i, film in enumerate(audit.pictures(rows)):
+        places = np.argwhere(seen[i])
+        painted = [edits.retouched(film, block(row, column, film.shape)).pixels for row, column in places]
+        scores = probability(audit.logits_of([film, *painted], np.full(1 + len(painted), rows[i])))
+        moved[i][seen[i]] = sign * (scores[0] - scores[1:])
     return moved
 
 
@@ -92,19 +90,19 @@ def _without_lung(masks: Mask) -> Mask:
     shares = np.empty((len(masks), GRID, GRID))
     for row in range(GRID):
         for column in range(GRID):
-            box = block(row, column, masks.shape[1])
+            box = block(row, column, masks.shape[1:])
             shares[:, row, column] = masks[:, box.top : box.bottom, box.left : box.right].mean(axis=(1, 2))
     return shares <= LUNG
 
 
 def _clusters(films: Pixels, moved: Floats, seed: int) -> list[tuple[int, int, Mask]]:
-    """Row, column and members (GRID, GRID) of the strongest clusters of blocks that move the CNN, strongest first."""
+    """Row, column and members (GRID, GRID) of the strongest clusters of blocks that move the model, strongest first."""
     from sklearn.cluster import KMeans  # takes a second to import
 
     strong = np.argwhere(np.nan_to_num(moved) > MOVES)
     if not len(strong):
         return []
-    boxes = [block(row, column, films.shape[1]) for _, row, column in strong]
+    boxes = [block(row, column, films.shape[1:]) for _, row, column in strong]
     patches = [films[i, b.top : b.bottom, b.left : b.right] for (i, *_), b in zip(strong, boxes, strict=True)]
     shown = np.array([[patch.mean() / 64, patch.std() / 64] for patch in patches])
     features, weight = np.hstack([strong[:, 1:], shown]), moved[tuple(strong.T)]
@@ -122,8 +120,8 @@ def _clusters(films: Pixels, moved: Floats, seed: int) -> list[tuple[int, int, M
 
 def _baseline(audit: Audit, row: int, column: int) -> Estimate:
     """AUROC of a baseline that sees one block of each film: 4×4 means, mean and sd."""
-    box = block(row, column, audit.images.shape[1])
-    patches = audit.images[:, box.top : box.bottom, box.left : box.right].astype(float)
+    box = block(row, column, audit.grey.shape[1:])
+    patches = audit.grey[:, box.top : box.bottom, box.left : box.right].astype(float)
     side = min(patches.shape[1:]) // 4 * 4
     means = patches[:, :side, :side].reshape(len(patches), 4, side // 4, 4, side // 4).mean(axis=(2, 4))
     features = np.hstack([means.reshape(len(patches), -1), patches.std(axis=(1, 2))[:, None]])
@@ -135,15 +133,14 @@ def _baseline(audit: Audit, row: int, column: int) -> Estimate:
 def figure(audit: Audit, found: Unnamed) -> Figure:
     """For each place the films that it moves most, with the place outlined."""
     if not found.places:
-        return nothing(found.note or "No place outside the lungs moves the CNN.")
+        return nothing(found.note or "No place outside the lungs moves the model.")
     told = "; ".join(_place(one, audit.database.classes) for one in found.places)
     shown = [(one, row) for one, rows in zip(found.places, found.examples, strict=True) for row in rows]
-    figure, axes = tiles(len(shown), 2 * EXAMPLES, f"Places outside the lungs that move the CNN. {told}.")
-    side = audit.images.shape[1]
+    figure, axes = tiles(len(shown), 2 * EXAMPLES, f"Places outside the lungs that move the model. {told}.")
     for ax, (one, row) in zip(axes, shown, strict=True):
         name = short(str(audit.films["file"].iloc[row]))
         draw_film(ax, audit.images[row], f"{name}\n{one['points']:+.1f} points")
-        box = block(one["row"], one["column"], side)
+        box = block(one["row"], one["column"], audit.grey.shape[1:])
         colour = VERMILION if one["label"] else BLUE
         ax.add_patch(Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, fill=False, edgecolor=colour))
     return figure
@@ -159,14 +156,14 @@ def _place(one: dict[str, Any], classes: tuple[str, str]) -> str:
 def finding(found: Unnamed, classes: tuple[str, str]) -> str:
     """The strongest place of each class, as a question."""
     if not found.places:
-        return found.note or "No place outside the lungs moves the CNN."
+        return found.note or "No place outside the lungs moves the model."
     strongest = [next((one for one in found.places if one["label"] == label), None) for label in (1, 0)]
     told = "; ".join(
         f"{_place(one, classes)} on average, a baseline on that block alone {estimate(one['auroc'])}"
         for one in strongest
         if one
     )
-    return f"What is there? Outside the lungs these places move the CNN most towards each class: {told}."
+    return f"What is there? Outside the lungs these places move the model most towards each class: {told}."
 
 
 def table(found: Unnamed, classes: tuple[str, str]) -> pd.DataFrame:

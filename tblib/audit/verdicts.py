@@ -140,7 +140,25 @@ def judge(one: Evidence, exists_p: float, use_p: float | None, explained: str = 
     if explained or (exists_p <= THRESHOLDS["level"] and not tested):
         return Verdict(UNDECIDED, _not_used(one, exists_p, explained))
     enough, power = _power(one)
+    if away := _away(one):
+        return Verdict(NOT_SHOWN if enough else UNDECIDED, f"{away}; {power}")
     return Verdict(NOT_SHOWN, f"nothing found, and {power}") if enough else Verdict(UNDECIDED, power)
+
+
+def _away(one: Evidence) -> str:
+    """That edits move the model against the class that the cue goes with on these films, if they do; else empty."""
+    if one.use is None or one.use.p is None or one.use.p < 1 - THRESHOLDS["use"]:
+        return ""
+    return (
+        f"{_moves(one.use)}: it moves the other way, so that what it makes of this cue goes against these films' labels"
+    )
+
+
+def _moves(use: Effect) -> str:
+    return (
+        f"edits move the probability by {100 * use.shift:+.0f} points, reference networks by "
+        f"{100 * float(np.mean(use.references)):+.0f} on average"
+    )
 
 
 def _power(one: Evidence) -> tuple[bool, str]:
@@ -169,10 +187,7 @@ def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
         return "its score is not shown to differ between the classes, so no movement can be called use"
     if one.use.p is None:
         return "this budget trains no reference networks for it, so use is not tested"
-    return (
-        f"edits move the probability by {100 * one.use.shift:+.0f} points, reference networks by "
-        f"{100 * float(np.mean(one.use.references)):+.0f} on average: not shown to be more; {_power(one)[1]}"
-    )
+    return _away(one) or f"{_moves(one.use)}: not shown to be more; {_power(one)[1]}"
 
 
 NARROWEST = 0.05  # probability: least reach of a panel to either side of 0
@@ -227,11 +242,11 @@ def finding(results: dict[str, Any]) -> list[str]:
     used = by[DECISIVE] + by[USED]
     if used:
         first = (
-            f"The CNN uses {listed(used)} to tell the classes apart"
+            f"The model uses {listed(used)} to tell the classes apart"
             f"{f'; decisive: {listed(by[DECISIVE])}' if by[DECISIVE] else ', none of it decisively'}."
         )
     else:
-        first = "No cue is shown to be used by the CNN."
+        first = "No cue is shown to be used by the model."
     available = capital(listed(by[AVAILABLE])) or "Nothing else"
     second = f"{available} would tell the classes apart, too, but use is not shown"
     rest = {"not shown in any way": by[NOT_SHOWN], "undecided": by[UNDECIDED]}
@@ -251,14 +266,13 @@ def _lungs(results: dict[str, Any]) -> str:
     if wide:
         text += f", and {mean_sd(wide)} without {WIDEST} px (of 512) around them, too"
     if whole > 0.5:
-        text += f", {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the CNN has above chance on whole films"
+        text += f", {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the model has above chance on whole films"
     sets = results["external"]["sets"]
     if sets:
         where = "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in sets)
-        return (
-            f"{text}. On other hospitals' films the CNN has AUROC {where}; inside {estimate(results['cnn']['auroc'])}."
-        )
-    return f"{text}; what the CNN does on other hospitals' films was not measured in this run."
+        inside = estimate(results["cnn"]["auroc"])
+        return f"{text}. On other hospitals' films the model has AUROC {where}; inside {inside}."
+    return f"{text}; what the model does on other hospitals' films was not measured in this run."
 
 
 def table(results: dict[str, Any]) -> pd.DataFrame:
@@ -314,5 +328,5 @@ def key_figures(results: dict[str, Any]) -> dict[str, str]:
     """Rows for the table of key figures at the top of the report."""
     rows = {f"Verdict on {row['cue']}": row["verdict"] for row in results["verdicts"]}
     for one in results["external"]["sets"]:
-        rows[f"CNN AUROC on {one['set']} (other hospital)"] = estimate(one["auroc"])
+        rows[f"AUROC on {one['set']} (other hospital)"] = estimate(one["auroc"])
     return rows

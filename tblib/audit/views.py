@@ -8,7 +8,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from tblib.arrays import Mask, Pixels
 from tblib.films.edits import SIDE
-from tblib.mitigation import MID_GREY
+from tblib.mitigation import MID_GREY, shown_within
 
 CENTRE = 0.6  # share of a side
 CORNER = 0.2  # share of a side
@@ -34,12 +34,18 @@ class Region:
     residual: bool = False
 
     def left_of(self, images: Pixels, masks: Mask, seed: int = 0) -> Pixels:
-        """Films uint8 (N, S, S) with lung masks bool (N, S, S), restricted to the region; the rest is `MID_GREY`."""
+        """Films uint8 (N, S, S) or (N, S, S, 3) with lung masks bool (N, S, S), restricted to the region."""
+        views = masks if self.outline else self.in_view(masks, seed)
+        return np.stack([self.left_of_film(film, view) for film, view in zip(images, views, strict=True)])
+
+    def left_of_film(self, film: Pixels, view: Mask) -> Pixels:
+        """A film uint8 (H, W) or (H, W, 3) where `view`, bool (H, W), is True; the rest is `MID_GREY`.
+
+        `view` is what `in_view` gives, or the lung mask if the `outline` is shown.
+        """
         if self.outline:
-            return np.where(masks, np.uint8(255), np.uint8(0))
-        if self.residual:
-            return np.stack([_residual(film) for film in images])
-        return np.where(self.in_view(masks, seed), images, np.uint8(MID_GREY))
+            return shown_within(np.full_like(film, 255), view, np.uint8(0))
+        return _residual(film) if self.residual else shown_within(film, view, np.uint8(MID_GREY))
 
 
 def _beyond(masks: Mask, width: int) -> Mask:
@@ -56,8 +62,9 @@ def _border(share: float) -> Region:
 
 
 def _residual(film: Pixels) -> Pixels:
-    grey = film.astype(np.float32)
-    return (MID_GREY + grey - gaussian_filter(grey, FINE * len(film))).round().clip(0, 255).astype(np.uint8)
+    levels, sigma = film.astype(np.float32), FINE * len(film)
+    blurred = gaussian_filter(levels, (sigma, sigma, 0)[: film.ndim])
+    return (MID_GREY + levels - blurred).round().clip(0, 255).astype(np.uint8)
 
 
 def _without_widened(pixels: int) -> Region:

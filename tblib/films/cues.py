@@ -3,7 +3,8 @@
 Each edit has a placebo that changes the same pixels, or by as much, without adding a cue. The difference between a
 model's scores of the edited film and of the placebo is the cue's effect, which `tblib.audit` evaluates.
 
-Films are grey, uint8 (H, W), 0 black … 255 white; lengths are given at 512 px per side and scaled to the film.
+Films are grey, uint8 (H, W), or in colour, uint8 (H, W, 3), 0 black … 255 white; an edit leaves them as they are in
+this. Lengths are given at 512 px per side and scaled to the film.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tblib.films import edits
 from tblib.films.artefacts import ASKEW, EQUALISED, TINT_VISIBLE
 from tblib.films.boxes import Box, Widths, boxes_from_text, widths_from_text
 from tblib.films.edits import Edited
+from tblib.films.film import grey_of, in_grey
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601)
 BLUR, JPEG = 1.6, 40  # sigma in px, and quality, as of a photograph of a light box
@@ -58,7 +60,7 @@ class Cue:
             reference networks can be trained on it.
         swap: a key of `tblib.audit.edit_effects.SWAPS`, if the cue is exchanged between films instead of added.
         judges: mitigations are evaluated by how much of its effect remains.
-        unusable: why no model can use it, or empty.
+        unusable: what it means if the model gives the same scores after its edit and after the placebo.
         note: limitations of the edit.
     """
 
@@ -125,8 +127,16 @@ def _border(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
 
 
 def _tint(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
-    """Apply what is left of a light box's tint once the film is grey: fewer and different grey levels."""
-    return tint_in_grey(film, edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))], dose)
+    """Apply a light box's tint; to a grey film what is left of it in grey: fewer and different grey levels."""
+    tint = edits.TINTS[str(rng.choice(list(TINT_SHARES), p=list(TINT_SHARES.values())))]
+    return tint_in_grey(film, tint, dose) if film.ndim == 2 else tinted(film, tint, dose)
+
+
+def tinted(film: Pixels, tint: edits.Tint, dose: float = 1.0) -> Edited:
+    """A colour film, uint8 (H, W, 3), made grey and then tinted by a light box, as far as `dose`, 0 … 1, says."""
+    ends = np.array([[0.0] * 3, [1.0] * 3])
+    dark, bright = (1 - dose) * ends + dose * np.array(tint)
+    return edits.tinted(grey_of(film), edits.Tint(tuple(dark), tuple(bright)))
 
 
 def tint_in_grey(film: Pixels, tint: edits.Tint, dose: float = 1.0, weights: edits.Colour = LUMA) -> Edited:
@@ -138,8 +148,20 @@ def tint_in_grey(film: Pixels, tint: edits.Tint, dose: float = 1.0, weights: edi
 
 
 def _softened(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
-    blurred = edits.blurred(film, BLUR * dose * film.shape[0] / edits.SIDE).pixels
-    return edits.compressed(blurred, JPEG)
+    def soft(grey: Pixels) -> Pixels:
+        """The film out of focus, then compressed."""
+        return edits.compressed(edits.blurred(grey, BLUR * dose * len(grey) / edits.SIDE).pixels, JPEG).pixels
+
+    return changed_in_grey(film, soft)
+
+
+def _equalised(film: Pixels, dose: float, rng: np.random.Generator) -> Edited:
+    return changed_in_grey(film, lambda grey: edits.equalised(grey, dose).pixels)
+
+
+def changed_in_grey(film: Pixels, change: Callable[[Pixels], Pixels]) -> Edited:
+    """`tblib.films.film.in_grey` as an edit of the whole film."""
+    return Edited(in_grey(film, change), np.ones(film.shape[:2], bool))
 
 
 # --- placebos ------------------------------------------------------------------------------------
@@ -160,13 +182,14 @@ def other_tone(film: Pixels, edited: Edited, opposite: bool) -> Edited:
 
     What is left of a tint in grey is a darker film, so that a placebo as dark would be the cue once more.
     """
-    brighter = bool(edited.pixels.mean() > film.mean()) != opposite
-    counts, levels = np.bincount(film.ravel(), minlength=256), np.arange(256)
+    grey = grey_of(film)
+    brighter = bool(grey_of(edited.pixels).mean() > grey.mean()) != opposite
+    counts, levels = np.bincount(grey.ravel(), minlength=256), np.arange(256)
     wanted = np.sqrt(np.mean((edited.pixels.astype(np.float32) - film) ** 2))
     curves = np.round(255 * (levels / 255) ** GAMMAS[(GAMMAS < 1) == brighter][:, None])  # (n, 256)
     changed = np.sqrt(((curves - levels) ** 2 @ counts) / counts.sum())
     curve = curves[np.abs(changed - wanted).argmin()].astype(np.uint8)
-    return Edited(curve[film], edited.own)
+    return Edited(in_grey(film, lambda grey: curve[grey]), edited.own)
 
 
 # --- removing a cue, with its placebo -------------------------------------------------------------
@@ -175,7 +198,7 @@ def other_tone(film: Pixels, edited: Edited, opposite: bool) -> Edited:
 def without_boxes(film: Pixels, row: pd.Series, rng: np.random.Generator, column: str) -> tuple[Edited, Edited] | None:
     """The film without the boxes of a catalogue's cell, and one with blocks retouched at mirrored positions instead."""
     without, placebo = film, film
-    own, other = np.zeros_like(film, bool), np.zeros_like(film, bool)
+    own, other = np.zeros(film.shape[:2], bool), np.zeros(film.shape[:2], bool)
     for box in boxes_from_text(row[column]):
         area = edits.around(box, film)
         mirrored = Box(area.top, film.shape[1] - area.right, area.bottom, film.shape[1] - area.left)
@@ -187,10 +210,12 @@ def without_boxes(film: Pixels, row: pd.Series, rng: np.random.Generator, column
 
 
 def _untinted(film: Pixels, row: pd.Series, rng: np.random.Generator) -> tuple[Edited, Edited]:
-    """The film with its levels stretched to black and white, and a placebo of tone."""
-    low, high = np.percentile(film, (0.1, 99.9))
+    """The film in grey, with its levels stretched to black and white, and a placebo of tone."""
+    grey = grey_of(film)
+    low, high = np.percentile(grey, (0.1, 99.9))
     levels = (255 * (np.arange(256) - low) / max(high - low, 1)).clip(0, 255).round().astype(np.uint8)
-    edited = Edited(levels[film], np.ones_like(film, bool))
+    plain = levels[grey] if film.ndim == 2 else edits.three_channels(levels[grey])
+    edited = Edited(plain, np.ones_like(grey, bool))
     return edited, other_tone(film, edited, opposite=True)
 
 
@@ -213,13 +238,13 @@ def _continued(film: Pixels, row: pd.Series) -> Pixels:
 
 STRENGTHS = (0.5, 1.0, 2.0)
 CUES = (
-    Cue("one-channel file", "one_channel", aim=1.0, facts=("one_channel", "equal_channels"),
-        unusable="the model gets one grey channel of every film: a file of three equal channels is the same input, so "
-        "the bit itself cannot be used; what comes with it can, and stands in the other rows"),
+    Cue("one-channel file", "one_channel", aim=1.0, facts=("one_channel", "equal_channels"), swap="one channel",
+        unusable="the model gives films of one channel and of three equal ones the same scores, so the bit itself "
+        "cannot be used; what comes with it can, and stands in the other rows"),
     Cue("tint", "tint_strength", lambda strength: strength > TINT_VISIBLE, aim=1.0,
         facts=("tint_strength", "tint_balance", "tint_spread", "chroma"),
         put=_tint, placebo="opposite tone", doses=STRENGTHS[:2], remove=_untinted,
-        note="the model sees no colour; the edit is what a tint does to grey levels"),
+        note="of a model that sees no colour the edit is what a tint does to grey levels"),
     Cue("L/R marker", "marker", aim=0.85, group="marker", shape=True, facts=("marker", "marker_score"),
         put=put_marker, doses=STRENGTHS, remove=partial(without_boxes, column="markers"), judges=True),
     Cue("marker style", "marker", score="marker style", baseline="fitted score", swap="marker style",
@@ -235,7 +260,7 @@ CUES = (
         note="a border is not taken away: what lies below it is not known"),
     Cue("film askew", "border_tilt", lambda tilt: tilt.abs() >= ASKEW, aim=0.90, audited=False),
     Cue("grey histogram", "equalised", lambda evenness: evenness >= EQUALISED, aim=0.90,
-        baseline="score", put=lambda film, dose, _: edits.equalised(film, dose),
+        baseline="score", put=_equalised,
         placebo="tone", doses=STRENGTHS[:2], judges=True,
         note="the edit equalises; equalisation cannot be undone"),
     Cue("sharpness, compression", "blockiness", None, score="sharpness", baseline="score",

@@ -1,5 +1,6 @@
 """One film: decoding a picture file of any mode to grey pixels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,24 @@ class Film:
     @property
     def grey(self) -> Pixels:
         """Uint8 (H, W): the pixels, or their luma by ITU-R BT.601 if there are three channels."""
-        if self.pixels.ndim == 2:
-            return self.pixels
-        return np.asarray(Image.fromarray(self.pixels).convert("L"))
+        return grey_of(self.pixels)
+
+
+def grey_of(pixels: Pixels) -> Pixels:
+    """Uint8 (H, W) of a film uint8 (H, W) or (H, W, 3): the luma of its colours by ITU-R BT.601."""
+    return pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def in_grey(film: Pixels, change: Callable[[Pixels], Pixels]) -> Pixels:
+    """A change of grey levels, uint8 (H, W) → uint8 (H, W), on a film of either kind.
+
+    The channels of a colour film, uint8 (H, W, 3), all change by as much as its luma does, so that its tint stays.
+    """
+    if film.ndim == 2:
+        return change(film)
+    grey = grey_of(film)
+    by = change(grey).astype(np.int16) - grey
+    return (film + by[:, :, None]).clip(0, 255).astype(np.uint8)
 
 
 def open_film(content: bytes, name: str, bits: int = 8) -> Film:
@@ -76,12 +92,13 @@ def open_film(content: bytes, name: str, bits: int = 8) -> Film:
     return Film(mode, *scaled)
 
 
-def resized(grey: Pixels, size: int) -> Pixels:
-    """Uint8 (size, size) from uint8 (H, W): each pixel is the triangle-weighted mean of the area below it.
+def resized(film: Pixels, size: int) -> Pixels:
+    """Uint8 (size, size), or (size, size, 3) of a colour film: each pixel is the triangle-weighted mean of the area
+    below it.
 
     Films that are not square are squashed, as in the Kaggle database: padding would add the very borders that this
     project examines.
     """
-    if grey.shape == (size, size):
-        return grey
-    return np.asarray(Image.fromarray(grey).resize((size, size), Image.Resampling.BILINEAR))
+    if film.shape[:2] == (size, size):
+        return film
+    return np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.BILINEAR))

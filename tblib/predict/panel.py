@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tblib.arrays import Pixels, TblibError
+from tblib.classifiers.protocol import channels_of
 from tblib.films.archive import IMAGE_ENDINGS
 from tblib.films.film import FilmError
 from tblib.predict import place
 from tblib.predict.place import Place
 from tblib.predict.predictor import (
-    POINTS,
     Answer,
     Attribution,
     PredictionError,
@@ -37,6 +37,7 @@ from tblib.predict.warnings import FilmWarning
 from tblib.predict.what_if import NOTHING, Changes, working_copy
 from tblib.predict.widgets import ALONE, AnswerTable, DropZone, controls_of_changes, enable, in_turn, what_if_box
 from tblib.show import plots
+from tblib.show.text import point_text
 from tblib.system.text import RESEARCH_USE
 
 MOST_FILES = 500  # open at once: a copy of up to 0.8 MB is kept of each
@@ -64,7 +65,7 @@ class Case:
 class PredictionPanel(widgets.VBox):
     """The panel. Create it with `prediction_panel`."""
 
-    def __init__(self, predictor: Predictor, samples: dict[str, bytes], synthetic: bool, point: str) -> None:
+    def __init__(self, predictor: Predictor, samples: dict[str, bytes], synthetic: bool, point: str | None) -> None:
         self.predictor, self.synthetic = predictor, synthetic
         self.cases: list[Case] = []
         self.attribution: Attribution | None = None  # of the case shown
@@ -80,8 +81,8 @@ class PredictionPanel(widgets.VBox):
             description="Open", tooltip="Open the file or folder at this path", layout=widgets.Layout(width="auto")
         )
         self.point = widgets.Dropdown(
-            options=[(POINTS[name], name) for name in predictor.thresholds],
-            value=point,
+            options=[(point_text(name), name) for name in predictor.thresholds],
+            value=point or predictor.own_point,
             description="Verdict at",
             style={"description_width": "auto"},
         )
@@ -232,7 +233,7 @@ class PredictionPanel(widgets.VBox):
         answer, attribution = case.answer, self.attribution
         pictures = [
             (_address(answer.film.pixels), "the film as given", f"as given ({answer.film.mode})", ""),
-            (_address(answer.seen), "the same, small and grey", f"as the model sees it, {len(answer.seen)} px", ""),
+            (_address(answer.seen), "the same, small", f"as the model sees it, {len(answer.seen)} px", ""),
         ]
         if attribution and attribution.found is not None:
             moving = plots.overlay(answer.seen, attribution.found)
@@ -240,8 +241,8 @@ class PredictionPanel(widgets.VBox):
         self.answer.value = HTML.answer(
             case.name,
             answer,
-            self.predictor.trained.preparation["positive"],
-            POINTS[self.point.value],
+            self.predictor.preparation["positive"],
+            point_text(self.point.value),
             [*pictures, among_others],
             place.place_sentence(_place(answer, self.predictor)),
             case.warnings,
@@ -272,7 +273,7 @@ class PredictionPanel(widgets.VBox):
         if case is None or case.answer is None:
             return
         film, changes = case.answer.film, self.changes
-        enable(self.controls, changes, has_colour=film.pixels.ndim == 3)
+        enable(self.controls, changes, has_colour=film.pixels.ndim == 3, to_grey=channels_of(self.predictor.model) == 1)
         result = self.predictor.what_if(film, changes)
         scores = result.as_is, result.edited, result.placebo
         self.outcome.value = HTML.what_if(
@@ -302,19 +303,19 @@ class PredictionPanel(widgets.VBox):
 
 
 def prediction_panel(
-    predictor: Predictor, samples: dict[str, bytes], synthetic: bool = False, point: str = "0.5"
+    predictor: Predictor, samples: dict[str, bytes], synthetic: bool = False, point: str | None = None
 ) -> PredictionPanel:
     """Create widgets to predict films, and to change them and see how the prediction changes.
 
     Args:
         samples: label of a button -> bytes of the picture file; the first one is shown at once.
         synthetic: whether the samples are synthetic, which the panel then states.
-        point: initial operating point, a key of the predictor's thresholds.
+        point: initial operating point, a key of the predictor's thresholds; by default the model's own.
 
     Raises:
         PredictionError: there is no such operating point.
     """
-    predictor.threshold(point)
+    predictor.threshold(point or predictor.own_point)
     with ALONE:  # another panel of this kernel may be busy
         return PredictionPanel(predictor, samples, synthetic, point)
 

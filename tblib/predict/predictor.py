@@ -6,25 +6,28 @@ from functools import cached_property
 from glob import glob
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from tblib.arrays import Floats, Pixels, TblibError
-from tblib.audit.saliency import gate, maps
+from tblib.audit.saliency import NO_GRADIENTS, gate, maps
 from tblib.catalogue import catalogued_database
-from tblib.evaluate import Calibration
+from tblib.classifiers.opened import Given, input_of, lungs_of, open_given, open_model, seen_by
+from tblib.classifiers.protocol import Calibration, Classifier, channels_of, logits
+from tblib.classifiers.trained import TrainedModel, load_model
 from tblib.films.archive import MAX_FILE_BYTES, files_of
-from tblib.films.database import DatabaseError
-from tblib.films.film import Film, FilmError, open_film
+from tblib.films.database import DEFAULTS, DatabaseError
+from tblib.films.film import Film, FilmError, grey_of, open_film
+from tblib.mitigation import ModelInput
 from tblib.predict.warnings import READS, Background, FilmWarning, of_file, open_background, warnings
 from tblib.predict.what_if import EXAMPLES, Changed, Changes, changed, working_copy
-from tblib.run import Run
+from tblib.run import GIVEN, MODEL, Run, judged, run_folder
+from tblib.show.text import own_point
 from tblib.system.text import printable
-from tblib.trained import TrainedModel, load_model
 
-POINTS = {"0.5": "score 0.5", "sensitivity_90": "90 % sensitivity", "sensitivity_95": "95 % sensitivity"}
+ALONE = 128  # px: side to which films are shrunk for comparisons where there is no run
 
 
 class PredictionError(TblibError):
@@ -35,7 +38,7 @@ class Score(NamedTuple):
     """Output of the model for one film.
 
     Attributes:
-        logit: of the CNN.
+        logit: of the model.
         probability: its sigmoid, 0 … 1, in the units of thresholds; called the score in texts for users.
         calibrated: calibrated probability, or None if the run has no calibration yet.
     """
@@ -56,13 +59,15 @@ class Answer:
 
     Attributes:
         film: the decoded picture as given, or a working copy of it (`tblib.predict.what_if.working_copy`).
-        seen: uint8 (size, size), the film as the model sees it.
+        seen: uint8 (rows, columns) or (rows, columns, 3), the film as the model sees it.
+        small: uint8 (size, size), as small networks of its run see it, in grey; by it the film is compared with others.
         threshold: of the operating point.
         verdict: name of the class predicted at the threshold.
     """
 
     film: Film
     seen: Pixels
+    small: Pixels
     score: Score
     threshold: float
     verdict: str
@@ -72,7 +77,7 @@ class WhatIf(NamedTuple):
     """A film after changes and after their placebos (`tblib.predict.what_if.changed`), with the scores.
 
     Attributes:
-        films: uint8 (H, W) each.
+        films: uint8 (H, W) or (H, W, 3) each.
         as_is, edited, placebo: scores of the unchanged film, after the changes, and after the placebos.
     """
 
@@ -91,38 +96,53 @@ class Attribution(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model with the operating points and calibration of its run. Create it with `open_predictor`.
+    """A model with the operating points and calibration of its run. Create it with `open_predictor`.
 
     Attributes:
-        thresholds: operating point -> threshold of the probability.
+        model: tblib's CNN, or any other classifier.
+        preparation: class names (``negative``, ``positive``) and least bit depth (``bits``) of the films at hand.
+        input: how small networks of the run see films.
+        thresholds: operating point -> threshold of the probability; the model's own comes first.
         calibration: of the run, or None.
         run: run of the model, which provides a film's background, or None for a model file on its own.
     """
 
-    trained: TrainedModel
+    model: Classifier
+    preparation: dict[str, Any]
+    input: ModelInput
     thresholds: dict[str, float]
     calibration: Calibration | None
     run: Run | None = None
+
+    @property
+    def network(self) -> TrainedModel | None:
+        """The model if it is a CNN of tblib, whose gradients are known."""
+        return self.model if isinstance(self.model, TrainedModel) else None
+
+    @property
+    def own_point(self) -> str:
+        """Name of the model's own operating point."""
+        return own_point(self.thresholds)
 
     @cached_property
     def background(self) -> Background | None:
         """What the run knows about films and cues; loaded on first use."""
         return open_background(self.run) if self.run else None
 
-    def scores(self, seen: Pixels) -> list[Score]:
-        """Scores of films as the model sees them, uint8 (N, size, size).
+    def scores(self, films: list[Pixels], name: str = "the film") -> list[Score]:
+        """Scores of films, or versions of a film, uint8 (H, W) or (H, W, 3); `name` is for messages.
 
         Raises:
-            ModelError: a logit is not finite.
+            ModelError, ClassifierError: a score is not finite, or the model fails on a film.
             PredictionError: a calibrated probability is not finite.
         """
-        logits = self.trained.logits(seen)
-        known = self.calibration.probability(logits) if self.calibration else None
+        found = logits(self.model, films, [name] * len(films))
+        known = self.calibration.probability(found) if self.calibration else None
         if known is not None and not np.isfinite(known).all():
             raise PredictionError("The calibration beside the model gives no finite probability; evaluate it again.")
         return [
             Score(float(logit), float(1 / (1 + np.exp(-logit))), None if share is None else float(share))
-            for logit, share in zip(logits, [None] * len(logits) if known is None else known, strict=True)
+            for logit, share in zip(found, [None] * len(found) if known is None else known, strict=True)
         ]
 
     def film(self, content: bytes, name: str) -> Film:
@@ -131,19 +151,21 @@ class Predictor:
         Raises:
             FilmError: the file is not a usable picture.
         """
-        return open_film(content, name, self.trained.preparation.get("bits", 8))
+        return open_film(content, name, self.preparation.get("bits", 8))
 
-    def answer(self, content: bytes, name: str, point: str = "0.5") -> Answer:
-        """Predict the film in a picture file with these bytes; `name` is only used in messages.
+    def answer(self, content: bytes, name: str, point: str | None = None) -> Answer:
+        """Predict the film in a picture file with these bytes, by default at the model's own operating point; `name` is
+        only used in messages.
 
         Raises:
             FilmError: the file is not a usable picture.
-            ModelError: the logit is not finite.
+            ModelError, ClassifierError: the score is not finite, or the model fails on the film.
             PredictionError: there is no such operating point, or the calibrated probability is not finite.
         """
         film = self.film(content, name)
-        seen = self.trained.input.of(film.grey)
-        return self.at(Answer(film, seen, self.scores(seen[None])[0], 0.5, ""), point)
+        small = grey_of(self.input.of(film.pixels))
+        score = self.scores([film.pixels], name)[0]
+        return self.at(Answer(film, seen_by(self.model, film.pixels), small, score, 0.5, ""), point or self.own_point)
 
     def at(self, answer: Answer, point: str) -> Answer:
         """The same answer at another operating point; raises `PredictionError` if there is no such point."""
@@ -158,11 +180,11 @@ class Predictor:
     def verdict(self, score: Score, point: str) -> str:
         """Class name of a score at an operating point; raises `PredictionError` if there is no such point."""
         side = "positive" if score.probability >= self.threshold(point) else "negative"
-        return str(self.trained.preparation[side])
+        return str(self.preparation[side])
 
     def warnings(self, answer: Answer) -> list[FilmWarning]:
         """What to know about the film before trusting the answer."""
-        return warnings(working_copy(answer.film), answer.seen, self.background)
+        return warnings(working_copy(answer.film), answer.small, max(answer.seen.shape[:2]), self.background)
 
     def what_if(self, film: Film, changes: Changes) -> WhatIf:
         """Scores of a film, for speed a `tblib.predict.what_if.working_copy`, after changes and after their placebos.
@@ -170,9 +192,11 @@ class Predictor:
         Raises:
             EditError: a change does not fit on a film as small as this.
         """
-        films = changed(film, changes, lambda: self.trained.finder)
+        colour = channels_of(self.model) == 3
+        as_is = film.pixels if colour else film.grey
+        films = changed(film, changes, lambda: lungs_of(self.input), colour)
         # Not in a batch, where the last digits depend on the other films: an unchanged film would seem to change.
-        one_by_one = [self.scores(self.trained.input.of(grey)[None])[0] for grey in (film.grey, *films)]
+        one_by_one = [self.scores([pixels])[0] for pixels in (as_is, *films)]
         return WhatIf(films, *one_by_one)
 
     def attribution(self, answer: Answer) -> Attribution:
@@ -180,10 +204,13 @@ class Predictor:
 
         These are the audit's gate for the model, if the run has one, and the same test on this film alone.
         """
-        audited = {"open": True}
+        network = self.network
+        if network is None:
+            return Attribution(None, NO_GRADIENTS)
+        audited: dict[str, Any] = {"open": True}
         if self.run and self.run.path("shortcuts.json").is_file():
-            audited = self.run.facts("shortcuts.json")["saliency"]["gate"]
-        own = gate(self.trained, answer.seen[None], seed=0)
+            audited = self.run.facts("shortcuts.json")["saliency"]["gate"] or audited
+        own = gate(network, answer.seen[None], seed=0)
         shut = next((one for one in (audited, own) if not one["open"]), None)
         if shut:
             where = "this film" if shut is own else "test films"
@@ -196,24 +223,56 @@ class Predictor:
             f"Brighter pixels move the score more. The map's rank correlation with that of random weights is "
             f"{own['correlation']:.2f} (shown below {own['limit']}). It tells where the model looks, not why."
         )
-        return Attribution(maps(self.trained.cnn, answer.seen[None], self.trained.normalisation, 0)[0], sentence)
+        return Attribution(maps(network.cnn, answer.seen[None], network.normalisation, 0)[0], sentence)
 
 
-def open_predictor(model: Path) -> Predictor:
-    """Load a predictor from a model file, with the operating points of the ``metrics.json`` beside it, if there is one.
+def open_predictor(model: Path, spec: str | None = None) -> Predictor:
+    """Load a predictor from a run's ``model.safetensors`` or ``model.json``, with the operating points of the
+    ``metrics.json`` beside it, if there is one; or from another model with its `spec`.
 
     Raises:
-        ModelError: the model file cannot be used.
+        ModelError, ClassifierError, SpecError: the model cannot be used.
         DamagedError: ``metrics.json`` or the model has changed since the run wrote it.
     """
-    trained = load_model(model)
     run = Run(model.absolute().parent)
+    if model.name != GIVEN and (spec or model.suffix == ".onnx"):
+        return _alone(open_given(str(model), spec))
+    if model.name == GIVEN:
+        classifier, preparation = open_model(run), run.facts("preparation.json")
+        own = run.facts(GIVEN)["threshold"]
+    else:
+        classifier = load_model(model)
+        preparation, own = classifier.preparation, 0.5
+    seen = classifier.input if isinstance(classifier, TrainedModel) else input_of(run, classifier)
     if not run.path("metrics.json").is_file():
-        return Predictor(trained, {"0.5": 0.5}, None)
+        return Predictor(classifier, preparation, seen, {f"{own:g}": own}, None)
     metrics = run.facts("metrics.json")
     calibration = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
     whole = all(run.path(file).is_file() for file in READS)
-    return Predictor(trained, metrics["thresholds"], calibration, run if whole else None)
+    return Predictor(classifier, preparation, seen, metrics["thresholds"], calibration, run if whole else None)
+
+
+def _alone(given: Given) -> Predictor:
+    """A predictor of a model without a run: no calibration, no other films to compare with."""
+    names = dict(zip(("negative", "positive"), DEFAULTS, strict=True))
+    own = given.spec.threshold
+    return Predictor(given.classifier, names, ModelInput(ALONE), {f"{own:g}": own}, None)
+
+
+def export_run(name: str, overwrite: bool = False) -> tuple[Path, Path]:
+    """Write the CNN of the run called `name` as an ONNX file with its spec (`tblib.classifiers.export`)."""
+    from tblib.classifiers.export import export  # only this needs it
+
+    return export(Run(run_folder(name)), overwrite)
+
+
+def model_file(run: Run) -> Path:
+    """The file of a run that tells of its model.
+
+    Raises:
+        MissingInputError: the run has none yet.
+    """
+    return run.path(GIVEN) if run.path(GIVEN).is_file() else run.need(MODEL)
 
 
 def need_new_file(path: Path) -> None:
@@ -252,7 +311,9 @@ def films_named(names: Iterable[str]) -> list[Path]:
     return found
 
 
-def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5", warn: bool = False) -> pd.DataFrame:
+def predict_files(
+    predictor: Predictor, files: Iterable[Path], point: str | None = None, warn: bool = False
+) -> pd.DataFrame:
     """One row per file: file, probability, calibrated, verdict, warnings, problem (or why no answer).
 
     Warnings are only those of the files themselves (`tblib.predict.warnings.of_file`), or all with `warn`.
@@ -260,7 +321,7 @@ def predict_files(predictor: Predictor, files: Iterable[Path], point: str = "0.5
     return pd.DataFrame([_row(predictor, file, point, warn) for file in files])
 
 
-def _row(predictor: Predictor, file: Path, point: str, warn: bool) -> dict[str, object]:
+def _row(predictor: Predictor, file: Path, point: str | None, warn: bool) -> dict[str, object]:
     try:
         answer = predictor.answer(read_file(file), file.name, point)
         return row(printable(str(file)), answer, predictor.warnings(answer) if warn else of_file(answer.film))
@@ -301,9 +362,9 @@ def problem_row(name: str, problem: str) -> dict[str, object]:
 
 
 def sample_films(run: Run, each: int = 1) -> pd.DataFrame:
-    """Example test films: of each class the first `each` that the model gets right, and wrong, at 0.5."""
-    test = run.table("predictions.csv").query("part == 'test'")
-    right = ((test["probability"] >= 0.5) == (test["target"] == 1)).map({True: "right", False: "wrong"})
+    """Example films: of each class the first `each` that the model gets right, and wrong, at its own threshold."""
+    test, own = judged(run.table("predictions.csv")), next(iter(run.facts("metrics.json")["thresholds"].values()))
+    right = ((test["probability"] >= own) == (test["target"] == 1)).map({True: "right", False: "wrong"})
     return test.assign(model=right).groupby(["label", "model"], sort=True).head(each).reset_index(drop=True)
 
 
@@ -331,7 +392,7 @@ def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
     a lung network with them: to teach one here takes a minute, too long for one row; the panel does so when asked.
     """
     rows = []
-    shown = {name: changes for name, changes in EXAMPLES.items() if predictor.trained.lungs or not changes.lungs_only}
+    shown = {name: changes for name, changes in EXAMPLES.items() if predictor.input.lungs or not changes.lungs_only}
     for name, content in list(samples.items())[:1]:
         film = working_copy(predictor.film(content, name))
         for change, changes in shown.items():
@@ -345,7 +406,7 @@ def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
 
 def describe(answer: Answer, predictor: Predictor) -> str:
     """The answer in a sentence."""
-    of = predictor.trained.preparation["positive"]
+    of = predictor.preparation["positive"]
     calibrated = answer.score.calibrated
     share = "" if calibrated is None else f"; calibrated probability of {of} {100 * calibrated:.1f} %"
     return (

@@ -14,8 +14,8 @@ from tblib.eda import prevalence
 from tblib.films.artefacts import artefacts, facts
 from tblib.films.cues import ON_FILMS
 from tblib.films.duplicates import standardised
-from tblib.films.film import Film, resized
-from tblib.run import Run
+from tblib.films.film import Film, grey_of, resized
+from tblib.run import Run, judged
 from tblib.show.text import percent
 
 COARSE = 16  # px per side of the thumbnails by which films are compared
@@ -70,8 +70,8 @@ def open_background(run: Run) -> Background:
     """
     need_same_films(run)
     preparation, split = run.facts("preparation.json"), run.table("split.csv")
-    images = run.images()
-    test = run.table("predictions.csv").query("part == 'test'")
+    images = run.images() if preparation.get("channels", 1) == 1 else np.stack([grey_of(film) for film in run.images()])
+    test = judged(run.table("predictions.csv"))
     classes = preparation["negative"], preparation["positive"]
     carried = prevalence.measure(run.table("catalogue.csv"), classes)
     audited = run.facts("shortcuts.json")["verdicts"] if run.path("shortcuts.json").is_file() else []
@@ -89,20 +89,21 @@ def open_background(run: Run) -> Background:
     )
 
 
-def warnings(film: Film, seen: Pixels, background: Background | None) -> list[FilmWarning]:
+def warnings(film: Film, small: Pixels, side: int, background: Background | None) -> list[FilmWarning]:
     """What to know about a film before trusting an answer: depth and unfamiliarity first, then its cues.
 
     Args:
         film: at most `tblib.films.shapes.WORK_SIDE` px per side, the size at which artefacts are detected.
-        seen: uint8 (S, S), the model's input.
+        small: uint8 (S, S), the film as small networks of the run see it, in grey.
+        side: of the model's input, pixels.
         background: of the model's run; without it, nothing is said about unfamiliarity or how common a cue is.
     """
     found = of_file(film)
     height, width = film.pixels.shape[:2]
-    if background and (strange := " ".join(_strangeness(seen, background))):
+    if background and (strange := " ".join(_strangeness(small, background))):
         found.append(FilmWarning("not like the training films", strange))
-    if min(height, width) < len(seen):
-        size = f"{width} × {height} pixels, fewer than the {len(seen)} × {len(seen)} that the model looks at"
+    if min(height, width) < side:
+        size = f"{width} × {height} pixels, fewer than the {side} × {side} that the model looks at"
         found.append(FilmWarning("very small", f"The film has {size}: it was blown up."))
     carried = pd.DataFrame([facts(artefacts(film, film.pixels.size))])
     return found + [

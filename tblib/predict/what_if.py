@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,11 @@ from PIL import Image
 from tblib.arrays import Pixels
 from tblib.films import edits
 from tblib.films.boxes import Box, Widths
-from tblib.films.cues import LUMA, other_tone, tint_in_grey
+from tblib.films.cues import LUMA, changed_in_grey, other_tone, tint_in_grey, tinted
 from tblib.films.edits import Edited
 from tblib.films.film import Film
 from tblib.films.shapes import shrunk
-from tblib.mitigation import MID_GREY, FindsLungs, cropped, lung_mask
+from tblib.mitigation import MID_GREY, FindsLungs, cropped, lung_mask, shown_within
 from tblib.show.text import percent
 
 WEIGHTS: dict[str, edits.Colour] = {  # of red, green and blue in the conversion to grey
@@ -25,6 +26,7 @@ WEIGHTS: dict[str, edits.Colour] = {  # of red, green and blue in the conversion
     "green": (0, 1, 0),
     "blue": (0, 0, 1),
 }
+LEFT = np.uint8(MID_GREY)  # what is left outside the lungs
 LETTERS = ("L", "R", "Л", "П")
 
 
@@ -73,7 +75,7 @@ EXAMPLES = {  # one change each, about as strong as the audit's
 
 
 class Changed(NamedTuple):
-    """A film after all changes, and after as many placebos: uint8 (H, W) each."""
+    """A film after all changes, and after as many placebos: uint8 (H, W) or (H, W, 3) each."""
 
     edited: Pixels
     placebo: Pixels
@@ -84,20 +86,20 @@ def working_copy(film: Film) -> Film:
     return replace(film, pixels=shrunk(film.pixels, Image.Resampling.BILINEAR))
 
 
-def changed(film: Film, changes: Changes, lungs: Callable[[], FindsLungs]) -> Changed:
-    """The film with `changes`, one after another, and its placebo.
+def changed(film: Film, changes: Changes, lungs: Callable[[], FindsLungs], colour: bool = False) -> Changed:
+    """The film with `changes`, one after another, and its placebo: in grey, or for a model that sees `colour` as it is.
 
     Each step's placebo is the audit's: the film's own texture in place of a marker, rectangle or border; a tone curve
     that changes the levels by as much as the tint or equalisation does. The placebo of a lung mask is the same mask
     upside down; that of a crop cuts as much, but only on the right and at the bottom, and so spares two sides. `film`
-    is grey or in colour; `lungs` gives the lung segmentation if the changes need it.
+    is as in its file; `lungs` gives the lung segmentation if the changes need it.
 
     Raises:
         EditError: a change does not fit on a film as small as this.
     """
-    after = _recoloured(film, changes)
+    after = _in_colour(film, changes) if colour else _in_grey(film, changes)
     if changes.equalise:
-        after = _toned(after, lambda grey: edits.equalised(grey, changes.equalise), opposite=False)
+        after = _toned(after, lambda film: changed_in_grey(film, partial(_even, changes.equalise)), opposite=False)
     if changes.marker:
         after = _beside(after, lambda grey: _with_marker(grey, changes))
     if changes.rectangle:
@@ -106,7 +108,8 @@ def changed(film: Film, changes: Changes, lungs: Callable[[], FindsLungs]) -> Ch
         after = _beside(after, lambda grey: edits.bordered(grey, _widths(grey, changes.border), edits.BEIGE))
     if changes.lungs_only:
         mask = lung_mask(film.grey, lungs())
-        after = Changed(np.where(mask, after.edited, MID_GREY), np.where(mask[::-1], after.placebo, MID_GREY))
+        edited, placebo = after
+        after = Changed(shown_within(edited, mask, LEFT), shown_within(placebo, mask[::-1], LEFT))
     if changes.crop:
         height, width = cropped(film.grey, changes.crop).shape
         after = Changed(cropped(after.edited, changes.crop), after.placebo[:height, :width])
@@ -123,7 +126,19 @@ def _toned(before: Changed, edit: Callable[[Pixels], Edited], opposite: bool) ->
     return Changed(edit(before.edited).pixels, other_tone(before.placebo, edit(before.placebo), opposite).pixels)
 
 
-def _recoloured(film: Film, changes: Changes) -> Changed:
+def _even(strength: float, grey: Pixels) -> Pixels:
+    return edits.equalised(grey, strength).pixels
+
+
+def _in_colour(film: Film, changes: Changes) -> Changed:
+    """The film as it is, or after a tint."""
+    if not changes.tint:
+        return Changed(film.pixels, film.pixels)
+    colours, tint = edits.three_channels(film.pixels), edits.TINTS[changes.tint]
+    return _toned(Changed(colours, colours), lambda film: tinted(film, tint, changes.tint_strength), opposite=True)
+
+
+def _in_grey(film: Film, changes: Changes) -> Changed:
     """The film in grey, after a tint or with other weights."""
     grey, weights = film.grey, WEIGHTS[changes.weights]
     plain = Changed(grey, grey)
@@ -152,7 +167,7 @@ def _block(film: Pixels, share: float) -> Box:
 
 
 def _widths(film: Pixels, share: float) -> Widths:
-    down, across = (max(1, round(share * side)) for side in film.shape)
+    down, across = (max(1, round(share * side)) for side in film.shape[:2])
     return Widths(down, across, down, across)
 
 

@@ -126,10 +126,10 @@ def controls_of_changes() -> dict[str, widgets.Widget]:
     }
 
 
-def enable(controls: dict[str, widgets.Widget], changes: Changes, has_colour: bool) -> None:
-    """Enable only the controls that have an effect."""
+def enable(controls: dict[str, widgets.Widget], changes: Changes, has_colour: bool, to_grey: bool) -> None:
+    """Enable only the controls that have an effect: `to_grey`, the model sees films in grey."""
     controls["tint_strength"].disabled = not changes.tint
-    controls["weights"].disabled = not (changes.tint or has_colour)
+    controls["weights"].disabled = not (to_grey and (changes.tint or has_colour))
     for name in ("marker_style", "marker_size", "marker_across", "marker_down"):
         controls[name].disabled = not changes.marker
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from tblib.run import STEPS, Run, Step, StepError, open_run, run_folder
+from tblib.run import GIVEN_STEPS, STEPS, Run, Step, StepError, open_run, run_folder
 from tblib.system.files import write_json
 from tblib.system.processes import end_kernel_with_server
 
@@ -61,13 +61,17 @@ def begin(step: str, cell: dict[str, Any]) -> Run:
         StepError: the run is complete, or another process is working on it.
     """
     pd.options.display.html.use_mathjax = False  # a dollar sign in a table does not start a formula
+    pd.options.display.max_colwidth = None  # reasons are sentences, and digests are long
     if os.environ.get(BY_WORKFLOW):
         run = replace(open_run(cell["run"]), shown_anew=SHOWN_ANEW in os.environ)
         _held.append(FileLock(run.path(NOTEBOOK)))
         _held[-1].acquire(timeout=PATIENCE)
         return run
     end_kernel_with_server()
-    return _begin_by_hand(next(one for one in STEPS if one.name == step), cell)
+    steps = Run(run_folder(cell["run"])).steps
+    if "model" in cell:  # the notebook that decides it
+        steps = GIVEN_STEPS if cell["model"] else STEPS
+    return _begin_by_hand(next(one for one in steps if one.name == step), cell)
 
 
 def _begin_by_hand(step: Step, cell: dict[str, Any]) -> Run:

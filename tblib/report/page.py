@@ -14,8 +14,8 @@ from nbconvert import HTMLExporter
 from tblib.arrays import TblibError
 from tblib.audit import verdicts
 from tblib.report.parameters import NO_PATHS
-from tblib.report.summary import headline, key_figures
-from tblib.run import STEPS, Run
+from tblib.report.summary import headline, key_figures, orientation
+from tblib.run import GIVEN, STEPS, Run
 from tblib.show.text import how_many
 from tblib.system.files import replacing
 from tblib.system.text import RESEARCH_USE
@@ -50,26 +50,32 @@ def build_report(run: Run, record: dict[str, Any]) -> Path:
     """
     summary = run.facts("catalogue.json")
     results = summary, run.facts("metrics.json"), run.facts("shortcuts.json")
+    made_from = f"{summary['database']}, {record['finished']}"
     page = Environment(
         loader=PackageLoader("tblib.report", "."), autoescape=select_autoescape(["html.j2"], default=True)
     )
     html = page.get_template("page.html.j2").render(
         title=f"What is the accuracy made of? Run “{record['name']}”",
-        lead=f"Tuberculosis on chest films: a CNN and its shortcuts. {summary['database']}, {record['finished']}.",
+        lead=f"Tuberculosis on chest films: {_subject(run)} and its shortcuts. {made_from}.",
         synthetic=summary["synthetic"],
         research_use=RESEARCH_USE,
-        findings=[*verdicts.finding(results[2]), *headline(*results)],
-        key_figures=_table(key_figures(*results, verdicts.key_figures(results[2]))),
+        findings=[*orientation(*results[1:]), *verdicts.finding(results[2]), *headline(*results)],
+        key_figures=html_table(key_figures(*results, verdicts.key_figures(results[2]))),
         chapters=[chapter(run.path(f"notebooks/{step.notebook}"), step.name) for step in STEPS],
-        made=_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
-        parameters=_table(_parameters(record)),
-        steps=_table(_steps(record)),
-        versions=_table(_versions(record)),
+        made=html_table(pd.DataFrame(_made(record, summary), columns=["", "this run"])),
+        parameters=html_table(_parameters(record)),
+        steps=html_table(_steps(record)),
+        versions=html_table(_versions(record)),
     )
     path = run.path("report.html")
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
     return path
+
+
+def _subject(run: Run) -> str:
+    """What is audited."""
+    return f"“{run.facts(GIVEN)['name']}”, a model of somebody else," if run.path(GIVEN).is_file() else "a CNN"
 
 
 def chapter(notebook: Path, anchor: str) -> Chapter:
@@ -134,6 +140,8 @@ def _still(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
 
 def _made(record: dict[str, Any], summary: dict[str, Any]) -> list[tuple[str, str]]:
     trained = f"trained on {record['device']} in {record['precision']} with {how_many(record['threads'], 'thread')}"
+    if not record["threads"]:
+        trained = f"the model was given, and is computed by {record['device']}"
     return [
         ("Database", summary["database"]),
         ("Database digest (SHA-256 over file names and contents)", summary["digest"]),
@@ -167,7 +175,7 @@ def _versions(record: dict[str, Any]) -> pd.DataFrame:
 
 def _parameters(record: dict[str, Any]) -> pd.DataFrame:
     rows = [
-        (step, name, _without_folders(str(value)) if name in NO_PATHS else str(value))
+        (step, name, _without_folders(str(value)) if name in (*NO_PATHS, "model") else str(value))
         for step, done in record["steps"].items()
         for name, value in done["parameters"].items()
         if name not in ("run", "data")  # the database is named above
@@ -185,5 +193,6 @@ def _steps(record: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "seconds", "finished"])
 
 
-def _table(table: pd.DataFrame) -> Markup:
+def html_table(table: pd.DataFrame) -> Markup:
+    """A table as HTML, its cells escaped."""
     return Markup(table.to_html(index=False, border=0, justify="left"))

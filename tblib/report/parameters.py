@@ -12,6 +12,7 @@ import yaml
 
 from tblib.arrays import TblibError
 from tblib.catalogue import WORDS
+from tblib.classifiers.imported import is_python_path
 from tblib.films.database import data_path
 from tblib.run import STEPS, Run, Step, run_folder
 from tblib.system.files import ROOT
@@ -21,7 +22,7 @@ TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 NONE = ("", "none", "null")  # texts for None if a parameter is optional
 OURS = ("run", "data")  # set by --name and --data, not by -p
 # Parameters that name files -> values that are not paths
-NO_PATHS: dict[str, tuple[str, ...]] = WORDS | {"beside": (), "external": (), "films_read": ()}
+NO_PATHS: dict[str, tuple[str, ...]] = WORDS | {"beside": (), "external": (), "films_read": (), "spec": ()}
 
 RANGES: dict[str, tuple[float, float]] = {  # parameter -> minimum and maximum
     **dict.fromkeys(("seed", "demo_seed"), (0, 2**32 - 1)),  # what NumPy takes
@@ -34,6 +35,7 @@ RANGES: dict[str, tuple[float, float]] = {  # parameter -> minimum and maximum
     "spectra_films": (1, 1_000_000),
     "replicates": (40, 1_000_000),  # fewer have none beyond the limits of a 95 % interval
     "size": (32, 1024),
+    "channels": (1, 3),
     "epochs": (1, 100_000),
     "lr": (1e-9, 10),
     "batch_size": (2, 100_000),
@@ -174,6 +176,31 @@ def asked_parameters(
     return data, given | pairs, kept
 
 
+def spec_example() -> str:
+    """A spec of somebody else's model that explains each key."""
+    from tblib.classifiers.spec import EXAMPLE
+
+    return EXAMPLE
+
+
+def model_parameters(model: str | None, spec: str | None) -> dict[str, str]:
+    """The parameters by which a run audits a model of somebody else.
+
+    Raises:
+        ParameterError: no model is named.
+        ClassifierError, SpecError, ModelError: it cannot be used.
+    """
+    if not model:
+        raise ParameterError(
+            "Name a model: python -m tblib audit model.onnx --spec model.yml --data films.zip --name …"
+        )
+    from tblib.classifiers.opened import open_given  # imports torch
+    from tblib.classifiers.protocol import channels_of
+
+    channels = channels_of(open_given(model, spec).classifier)
+    return {"model": model, "spec": spec or "none", "channels": str(channels)}
+
+
 def differences(kept: dict[str, Parameters], now: dict[str, Parameters]) -> list[str]:
     """One line per step whose parameters differ from the run's: ``training: epochs 8 → 20``."""
     lines = []
@@ -193,6 +220,8 @@ def with_whole_paths(settings: Parameters) -> Parameters:
         if settings.get(name):
             parts = settings[name].split(",") if name == "external" else [settings[name]]
             whole[name] = ",".join(part if part in words else str(data_path(part)) for part in map(str.strip, parts))
+    if (model := settings.get("model")) and not is_python_path(model):
+        whole["model"] = str(data_path(model))
     return whole
 
 
@@ -218,6 +247,8 @@ def _need_possible(name: str, value: Any) -> None:
         raise ParameterError(f"Parameter {name} must be between {least:,} and {most:,}, not {value}.")
     if name == "size" and value % 16:
         raise ParameterError(f"Parameter size must be a multiple of 16, not {value}: the CNN halves it four times.")
+    if name == "channels" and value == 2:
+        raise ParameterError("Parameter channels must be 1, films in grey, or 3, films in colour, not 2.")
     if name in CHOICES and value not in CHOICES[name]:
         choices = " or ".join(repr(choice) for choice in CHOICES[name])
         raise ParameterError(f"Parameter {name} must be {choices}, not {value!r}.")

@@ -15,6 +15,7 @@ from tblib.mitigation import chosen as chosen_mitigations
 from tblib.report.kernel import RUNNING, execute
 from tblib.report.notebook import read_record, working_alone
 from tblib.report.parameters import (
+    ParameterError,
     Parameters,
     check_parameters,
     convert,
@@ -24,7 +25,7 @@ from tblib.report.parameters import (
     with_whole_paths,
 )
 from tblib.report.stale import changed_files, fingerprint, is_current, is_made_alike, open_named, page_digest
-from tblib.run import STEPS, Run, Step, StepError, open_run
+from tblib.run import GIVEN, GIVEN_STEPS, STEPS, Run, Step, StepError, open_run
 from tblib.system.code import versions
 from tblib.system.files import ROOT, file_digest, write_json
 from tblib.system.processes import clear_parts, clear_scratch
@@ -93,6 +94,7 @@ def _refuse_early(parameters: dict[str, Parameters], running: set[str]) -> None:
     for step in ("preparation", "training"):
         chosen_mitigations(parameters[step]["mitigation"])
     budget_of(parameters["shortcuts"]["budget"])
+    _refuse_model(parameters)
     if "eda" in running:
         _refuse_tables(parameters["eda"])
     if "shortcuts" in running and parameters["shortcuts"]["external"]:
@@ -100,6 +102,18 @@ def _refuse_early(parameters: dict[str, Parameters], running: set[str]) -> None:
 
         for path in external.paths(parameters["shortcuts"]["external"]):
             external.find(path)
+
+
+def _refuse_model(parameters: dict[str, Parameters]) -> None:
+    """Raise `ClassifierError`, `SpecError` or `ModelError` if a model of somebody else cannot be used."""
+    model, spec = (parameters["training"][name] for name in ("model", "spec"))
+    if spec and not model:
+        raise ParameterError("The parameter spec belongs to a model of somebody else; name it in the parameter model.")
+    if model:
+        from tblib.classifiers.opened import open_given, refuse_prepared  # imports torch
+
+        of_films = parameters["preparation"]
+        refuse_prepared(open_given(model, spec), of_films["channels"], of_films["mitigation"], "give -p")
 
 
 def _refuse_tables(settings: Parameters) -> None:
@@ -128,9 +142,10 @@ def chosen_steps(first: str | None, only: str | None) -> set[str]:
 
 def _run_steps(run: Run, parameters: dict[str, Parameters], chosen: set[str], overwrite: bool) -> Path | None:
     record, ran = read_record(run), False
+    steps = GIVEN_STEPS if parameters["training"]["model"] else STEPS
     for line in differences(kept_parameters(run), {step: parameters[step] for step in chosen or parameters}):
         print(f"other than in the run so far: {line}")
-    for step in STEPS:
+    for step in steps:
         done, asked = record["steps"].get(step.name), step.name in chosen
         settings = _settings(step, done["parameters"]) if chosen and not asked and done else parameters[step.name]
         if not asked and done and is_current(run, step, done, settings):
@@ -152,6 +167,14 @@ def _run_steps(run: Run, parameters: dict[str, Parameters], chosen: set[str], ov
         _run_step(run, step, settings, record)
         ran = True
     return _finish(run, record, ran)
+
+
+def _computed(run: Run) -> dict[str, Any]:
+    """Device, precision and threads of the training, or of a given model."""
+    if run.path(GIVEN).is_file():
+        return {"device": run.facts(GIVEN)["about"].get("computed by", "cpu"), "precision": "its own", "threads": 0}
+    outcome = run.facts("training.json")
+    return {name: outcome[name] for name in ("device", "precision", "threads")}
 
 
 def _show_anew(run: Run, step: Step, settings: Parameters, record: dict[str, Any]) -> bool:
@@ -231,8 +254,7 @@ def _finish(run: Run, record: dict[str, Any], ran: bool) -> Path:
 
     record["steps"] = {step.name: record["steps"][step.name] for step in STEPS}
     if ran or not record.get("complete"):
-        outcome = run.facts("training.json")
-        record |= {name: outcome[name] for name in ("device", "precision", "threads")} | {
+        record |= _computed(run) | {
             "name": run.folder.name,
             "complete": True,
             "database": run.facts("catalogue.json")["digest"],

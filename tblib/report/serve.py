@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 
 from tblib.report.parameters import NOTEBOOKS
-from tblib.run import Run, run_folder
+from tblib.run import GIVEN, MODEL, Run, run_folder
 from tblib.system.processes import clear_scratch, scratch
 from tblib.system.shortages import allow_open_files
 
@@ -22,7 +22,7 @@ CLOSED = {  # a page with films needs no network access; Voila's template would 
 WAIT = 2  # seconds for a kernel to exit; it has nothing to clean up
 TAGS = ("parameters", "app")  # cells that the panel needs
 PANEL = "06_prediction.ipynb"
-NEEDED = ("model.safetensors", "metrics.json", "predictions.csv", "catalogue.json")
+NEEDED = ("metrics.json", "predictions.csv", "catalogue.json")  # besides the model
 
 
 def lab(folder: Path, arguments: Iterable[str]) -> int:
@@ -37,7 +37,7 @@ def app(name: str, arguments: Iterable[str]) -> int:
         MissingInputError: the run has no evaluated model.
     """
     run = Run(run_folder(name))
-    for file in NEEDED:
+    for file in (GIVEN if run.path(GIVEN).is_file() else MODEL, *NEEDED):
         run.need(file)
     with TemporaryDirectory(dir=scratch()) as folder:
         page = Path(folder) / "Tuberculosis on one chest film.ipynb"

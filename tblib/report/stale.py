@@ -83,10 +83,19 @@ def _stamps_from_elsewhere(run: Run, step: Step, settings: Parameters) -> list[s
             _stamp(data_path(settings["beside"])) if settings["beside"] else "",
             file_digest(truth) if truth.is_file() else "",
         ]
+    if step.name == "training" and settings["model"]:
+        return [_file_stamp(path) for path in (settings["model"], settings["spec"]) if path]
+    if step.name == "evaluation":
+        return [_stamp(data_path(run.facts("catalogue.json")["path"]))]
     if step.name == "shortcuts":  # its lung masks and films come from the database itself
         databases = [run.facts("catalogue.json")["path"], *(settings["external"] or "").split(",")]
         return [_stamp(data_path(path)) for path in databases if path]
     return []
+
+
+def _file_stamp(path: str) -> str:
+    """The digest of a file; empty for what is none, such as the Python path of a model."""
+    return file_digest(data_path(path)) if data_path(path).is_file() else ""
 
 
 def _stamp(path: Path) -> str:

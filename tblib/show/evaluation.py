@@ -9,20 +9,29 @@ from matplotlib.figure import Figure
 from tblib.arrays import Pixels
 from tblib.metrics import ECE_BINS, wilson
 from tblib.show.plots import BLUE, GREY, VERMILION, counted, draw_film, entry, panels, short, sns, tiles
-from tblib.show.text import estimate, estimates_table, percent
+from tblib.show.text import estimate, estimates_table, own_point, percent, point_text
 
+WHETHER_SEEN = {  # of a model that was given: whether the films may have been among those that it was trained on
+    "yes": " that it may have been trained on",
+    "no": " that it was not trained on",
+    "unknown": ", on which it may have been trained (unknown),",
+}
+INVERTED = "The AUROC lies below 0.5 with its interval: on these films the model ranks the wrong way."
 COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1", "mcc")  # of a point
 
 
 def finding(metrics: dict[str, Any]) -> str:
     """The main result of the evaluation."""
     beyond = "above" if metrics["accuracy"]["low"] > metrics["majority_accuracy"] else "not shown to be above"
+    model = metrics["model"]
+    films = "test films" if model is None else f"films{WHETHER_SEEN[model['seen']]}"
     return (
-        f"On {metrics['n']} test films ({metrics['positives']} positive) the CNN's accuracy is "
+        f"On {metrics['n']} {films} ({metrics['positives']} positive) the model's accuracy is "
         f"{estimate(metrics['accuracy'], True)}, {beyond} the {percent(metrics['majority_accuracy'])} of always naming "
         f"the more common class; F1 {estimate(metrics['f1'])}, sensitivity {estimate(metrics['sensitivity'], True)}, "
         f"specificity {estimate(metrics['specificity'], True)}, AUROC {estimate(metrics['auroc'])}. "
-        "All of it is internal: same database, same artefacts."
+        f"{'All of it is internal: same database, same artefacts.' if model is None else ''}"
+        f"{INVERTED if metrics['inverted'] else ''}"
     )
 
 
@@ -36,11 +45,8 @@ def confusion_figure(points: dict[str, dict[str, Any]], classes: tuple[str, str]
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         labels = [[f"{n}\n{s:.0%}" for n, s in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
         sns.heatmap(shares, annot=labels, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=ax, square=True)
-        title = (
-            "threshold 0.5"
-            if name == "0.5"
-            else f"{name.split('_')[1]} % sensitivity on validation\n(threshold {point['threshold']:.3g})"
-        )
+        title = point_text(name)
+        title += f"\n(threshold {point['threshold']:.3g})" if name.startswith("sensitivity") else ""
         ax.set(title=title, xlabel="called", xticklabels=classes)
         ax.set_yticklabels(classes if ax is axes[0] else ["", ""], rotation=90, va="center")
     axes[0].set_ylabel("true")
@@ -68,8 +74,9 @@ def ranking_figure(test: pd.DataFrame, metrics: dict[str, Any]) -> Figure:
     )
     for (name, point), mark in zip(metrics["operating_points"].items(), "os^", strict=True):
         sensitivity, ppv = point["sensitivity"]["value"], point["ppv"]["value"]
-        text = "threshold 0.5" if name == "0.5" else f"{name.split('_')[1]} % on validation"
-        left.plot(1 - point["specificity"]["value"], sensitivity, mark, color="black", label=text, clip_on=False)
+        left.plot(
+            1 - point["specificity"]["value"], sensitivity, mark, color="black", label=point_text(name), clip_on=False
+        )
         if ppv is not None:
             right.plot(sensitivity, ppv, mark, color="black", clip_on=False)
     left.legend(frameon=False, loc="lower right")
@@ -123,26 +130,28 @@ def predictive_values_finding(metrics: dict[str, Any]) -> str:
     """Predictive value of a positive result where tuberculosis is rarer."""
     values = metrics["ppv_at_prevalence"]
     told = ", ".join(f"{percent(float(p), 0)} prevalence {estimate(value, True)}" for p, value in values.items())
-    return f"If these internal figures held elsewhere, a positive call at 0.5 would be right: at {told}."
+    own = own_point(metrics["thresholds"])
+    return f"If these figures held elsewhere, a positive call at {own} would be right: at {told}."
 
 
 def mistakes_figure(rows: pd.DataFrame, images: Pixels, columns: int = 6) -> Figure:
-    """Films with their label and the CNN's probability; images uint8 (n, H, W)."""
+    """Films with their label and the model's probability; images uint8 (n, H, W) or (n, H, W, 3)."""
     alt = "; ".join(f"{short(r.file)}: {r.label}, probability {r.probability:.2f}" for r in rows.itertuples())
-    figure, axes = tiles(len(rows), columns, f"Films the CNN gets most wrong. {alt}.")
+    figure, axes = tiles(len(rows), columns, f"Films the model gets most wrong. {alt}.")
     for ax, image, row in zip(axes, images, rows.itertuples(), strict=True):
         draw_film(ax, image, f"{short(str(row.file))}\ntruly {row.label}\nscore {row.probability:.2f}")
     return figure
 
 
-def mistakes_finding(test: pd.DataFrame) -> str:
-    """How many test films are misclassified at 0.5, and with how much confidence."""
-    wrong = test[(test["probability"] >= 0.5) != (test["target"] == 1)]
+def mistakes_finding(test: pd.DataFrame, points: dict[str, float]) -> str:
+    """How many films are misclassified at the first of the operating points, and in which way."""
+    name, threshold = next(iter(points.items()))
+    wrong = test[(test["probability"] >= threshold) != (test["target"] == 1)]
     if wrong.empty:
-        return f"None of the {len(test)} test films is called wrongly at 0.5; shown are the least certain ones."
+        return f"None of the {len(test)} films is called wrongly at {name}; shown are the least certain ones."
     missed = int((wrong["target"] == 1).sum())
     false = len(wrong) - missed
-    return f"{len(wrong)} of {len(test)} test films are called wrongly at 0.5: {missed} missed, {false} false alarms."
+    return f"{len(wrong)} of {len(test)} films are called wrongly at {name}: {missed} missed, {false} false alarms."
 
 
 def points_table(points: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -151,5 +160,5 @@ def points_table(points: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 
 def ranking_table(metrics: dict[str, Any]) -> pd.DataFrame:
-    """AUROC and average precision on test."""
-    return estimates_table({"test": {name: metrics[name] for name in ("auroc", "average_precision")}})
+    """AUROC and average precision."""
+    return estimates_table({"films judged": {name: metrics[name] for name in ("auroc", "average_precision")}})

@@ -92,3 +92,15 @@ def listed(names: list[str]) -> str:
 def capital(text: str) -> str:
     """The text with a capital first letter."""
     return text[:1].upper() + text[1:]
+
+
+def own_point(points: dict[str, Any]) -> str:
+    """Name of the model's own operating point, the first one: its threshold."""
+    return next(iter(points))
+
+
+def point_text(name: str) -> str:
+    """An operating point by its name: a threshold, or the sensitivity that it was chosen for."""
+    return (
+        f"{name.split('_')[1]} % sensitivity on validation" if name.startswith("sensitivity") else f"threshold {name}"
+    )

@@ -1,5 +1,6 @@
 """Figures and sentences of the third notebook."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -50,12 +51,13 @@ def finding(outcome: dict[str, Any], history: pd.DataFrame) -> str:
 
 
 def batch(data: TBDataset, augmentation: Augmentation, padding: str, count: int, seed: int) -> tuple[Pixels, Floats]:
-    """One batch of the data set, augmented as in training: films uint8 (count, S, S) and targets (count,)."""
+    """One batch of the data set, augmented as in training: films uint8 (count, S, S[, 3]), targets (count,)."""
     generator = torch.Generator().manual_seed(seed)
     films, targets = next(batches(data, count, generator))
     moves = augmentation_parameters(len(films), generator).to(films.device)
-    moved = augment(films, augmentation, moves, padding=padding).round().byte().squeeze(1)
-    return moved.cpu().numpy(), targets.cpu().double().numpy()
+    moved = augment(films, augmentation, moves, padding=padding).round().byte().permute(0, 2, 3, 1)
+    shown = moved.cpu().numpy()
+    return shown[..., 0] if data.channels == 1 else shown, targets.cpu().double().numpy()
 
 
 def batch_figure(films: Pixels, targets: Floats, classes: tuple[str, str]) -> Figure:
@@ -68,8 +70,8 @@ def batch_figure(films: Pixels, targets: Floats, classes: tuple[str, str]) -> Fi
     return figure
 
 
-def layers(cnn: nn.Module, size: int) -> pd.DataFrame:
-    """One row per layer with parameters: type, output shape for one film, number of parameters."""
+def layers(cnn: nn.Module, film: Sequence[int]) -> pd.DataFrame:
+    """One row per layer with parameters: type, output shape for one film (channels, H, W), number of parameters."""
     rows: list[dict[str, Any]] = []
 
     def note(layer: nn.Module, _: Any, output: Tensor) -> None:
@@ -82,15 +84,14 @@ def layers(cnn: nn.Module, size: int) -> pd.DataFrame:
     leaves = [layer for layer in cnn.modules() if not list(layer.children()) and list(layer.parameters())]
     hooks = [layer.register_forward_hook(note) for layer in leaves]
     with torch.inference_mode():
-        cnn.eval()(torch.zeros(1, 1, size, size))
+        cnn.eval()(torch.zeros(1, *film))
     for hook in hooks:
         hook.remove()
     return pd.DataFrame(rows)
 
 
-def layers_finding(cnn: nn.Module, size: int) -> str:
-    """Number of parameters of the CNN, and where most of them are."""
-    table = layers(cnn, size)
+def layers_finding(table: pd.DataFrame) -> str:
+    """Number of parameters of the CNN, and where most of them are, from its `layers`."""
     most = table.loc[table["parameters"].idxmax()]
     total = int(table["parameters"].sum())
     return (

@@ -48,10 +48,11 @@ BITS: Schema = {"type": "integer", "minimum": 1, "maximum": 32}
 VERDICT: Schema = {"enum": ["AVAILABLE", "USED", "DECISIVE", "NOT SHOWN", "UNDECIDED"]}
 KNOWN = _object(_named("value low high", NUMBER)) | {"maxProperties": 3}
 ESTIMATE = _object(_named("value low high", {"type": ["number", "null"]})) | {"maxProperties": 3}
+THREE = {"minProperties": 3, "maxProperties": 3}
 RATES = _named("sensitivity specificity ppv npv balanced_accuracy f1 mcc accuracy_at_3500_700", ESTIMATE)
 RATES |= {"accuracy": KNOWN, "ppv_at_prevalence": _each(ESTIMATE)}
 POINT = _object({"threshold": SHARE, "confusion": _each(COUNT), **RATES})
-POINTS = "0.5 sensitivity_90 sensitivity_95"
+POINTS = "sensitivity_90 sensitivity_95"  # besides the model's own, named by its threshold
 PROBED = _object({"auroc": KNOWN, "accuracy": KNOWN, "accuracy_at_3500_700": ESTIMATE})
 PARAMETERS = _each({"type": ["string", "number", "boolean", "null"]})
 STEP = _object(
@@ -82,14 +83,22 @@ JSON: dict[str, Schema] = {
         | _named("schedule device precision", TEXT)
         | {"pos_weight": POSITIVE}
     ),
+    "model.json": _object(
+        _named("name kind model digest", NAME)
+        | _named("folder trained_on seen", TEXT)
+        | {"channels": {"enum": [1, 3]}, "threshold": SHARE, "spec": _object({})}
+        | {"about": _each(TEXT), "operators": _each(COUNT)}
+    ),
     "metrics.json": _object(
         RATES
         | _named("n positives", COUNT)
         | _named("auroc average_precision ece brier", ESTIMATE)
         | {
             "majority_accuracy": SHARE,
-            "thresholds": _object(_named(POINTS, SHARE)) | {"maxProperties": 3},
-            "operating_points": _object(_named(POINTS, POINT)),
+            "thresholds": _object(_named(POINTS, SHARE)) | {"additionalProperties": SHARE} | THREE,
+            "operating_points": _object(_named(POINTS, POINT)) | {"additionalProperties": POINT} | THREE,
+            "inverted": TRUTH,
+            "model": {"type": ["object", "null"]},
             "calibration": _object(
                 {
                     "shift": NUMBER,
@@ -112,7 +121,12 @@ JSON: dict[str, Schema] = {
                     | _named("mean low high", NUMBER)
                 )
             ),
-            "saliency": _object({"gate": _object({"open": TRUTH, "correlation": NUMBER, "limit": NUMBER})}),
+            "saliency": _object(
+                {
+                    "gate": _object({"open": TRUTH, "correlation": NUMBER, "limit": NUMBER})
+                    | {"type": ["object", "null"]}  # null of a model without gradients
+                }
+            ),
             "external": _object({"sets": _list(_object({"set": TEXT, "auroc": ESTIMATE}))}),
         }
     ),
@@ -217,8 +231,13 @@ TABLES: dict[str, dict[str, Column]] = {
     },
     "passed_over.csv": {"file": _NAME, "why": _NAME},
     "split.csv": _PREPARED,
-    "predictions.csv": _PREPARED
-    | {"part": _one_of("val", "test"), "logit": _NUMBER, "probability": _SHARE, "calibrated": _SHARE},
+    "predictions.csv": _PREPARED | {"logit": _NUMBER, "probability": _SHARE, "calibrated": _SHARE},
+    "external.csv": {
+        **dict.fromkeys(("set", "file"), _NAME),
+        "target": _one_of(0, 1),
+        "group": _WHOLE,
+        "logit": _NUMBER,
+    },
     "history.csv": dict.fromkeys(
         ("epoch", "lr", "train_loss", "train_accuracy", "train_f1", "val_loss", "val_accuracy", "val_f1"), _NUMBER
     ),
@@ -237,7 +256,7 @@ def check_table(file: str, table: pd.DataFrame) -> None:
         lacking.append("problem")
     if lacking:
         raise SchemaError(f"it has no column {lacking[0]}")
-    if columns and table.empty and file != "passed_over.csv":
+    if columns and table.empty and file not in ("passed_over.csv", "external.csv"):
         raise SchemaError("it has no row")
     rows = table[table["problem"] == ""] if file == "catalogue.csv" else table
     for name, column in columns.items():

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tblib.classifiers.trained import train_run
 from tblib.devices import cpu_computes_in_bf16
 from tblib.films.database import Database
 from tblib.model import films_of, logits_of
@@ -25,7 +26,6 @@ from tblib.report.page import build_report
 from tblib.run import Run, open_run
 from tblib.system.files import ROOT, write_json, write_table
 from tblib.train import Training
-from tblib.trained import train_run
 from tests.benchmarks import films, plain
 
 CARD_FILMS, CARD_EPOCHS = 3_360, 20  # 80 % of the whole database, and the reference's epochs

@@ -19,6 +19,8 @@ from tblib.audit.edited import PUT, TAKEN, edited_films
 from tblib.audit.study import Audit, open_audit
 from tblib.audit.verdicts import DECISIVE, USED, Evidence, judge_all
 from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.classifiers.trained import train_run
+from tblib.evaluate import evaluate
 from tblib.films.cues import AUDITED
 from tblib.films.database import open_database
 from tblib.metrics import Estimate, wilson
@@ -28,7 +30,6 @@ from tblib.prepare import prepare
 from tblib.run import open_run
 from tblib.system.files import write_json
 from tblib.train import Training
-from tblib.trained import train_run
 from tests.benchmarks.films import FOLDER, demo_training
 
 SEEDS, FILMS = 40, 480
@@ -44,12 +45,14 @@ def study(seed: int) -> dict[str, Any]:
     save_catalogue(run, build_catalogue(database))
     prepare(run, database, 128, seed)
     train_run(run, Training(epochs=1, width=4, seed=seed))  # an audit has a model; whether a cue exists depends on none
+    evaluate(run, 50, seed)
     audit = open_audit(run, "quick", None, None, 1000, seed)
     existing = [
         cue.name for cue in AUDITED if cue.name in audit.existing and not cue.unusable and (cue.put or cue.swap)
     ]
     if existing:
         train_run(run, demo_training(seed=seed))
+        evaluate(run, 50, seed)
         audit = open_audit(run, "quick", None, None, 1000, seed)
     found = {"seed": seed, "exist": existing, "used": used(audit) if existing else []}
     shutil.rmtree(folder)
@@ -60,8 +63,7 @@ def used(audit: Audit) -> list[str]:
     """Cues that an audit calls used or decisive."""
     films = edited_films(audit)
     networks = references.measure(audit, films)
-    after, before = (films.split(audit.predict(each)) for each in films.stacked())
-    scored: Scores = {way: (after[way], before[way]) for way in films.pairs}
+    scored: Scores = {way: (pairs.after, pairs.before) for way, pairs in films.pairs.items()}
     evidence = {}
     for cue in AUDITED:
         goes, ways = audit.associations[cue.name], effects_of(audit, films, networks, cue.name, scored)

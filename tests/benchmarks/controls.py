@@ -37,6 +37,8 @@ from tblib.audit.references import References
 from tblib.audit.study import Audit, open_audit
 from tblib.audit.verdicts import DECISIVE, USED, Evidence, judge_all
 from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.classifiers.trained import train_run
+from tblib.evaluate import evaluate
 from tblib.films import edits
 from tblib.films.cues import EDITED, LAYERS, TINT_SHARES
 from tblib.films.database import open_database
@@ -50,7 +52,6 @@ from tblib.run import open_run
 from tblib.system.code import code_digest
 from tblib.system.files import replacing, write_json
 from tblib.train import Training
-from tblib.trained import train_run
 from tests.benchmarks.films import FOLDER, SIZE
 
 HERE = FOLDER / "controls"
@@ -155,9 +156,20 @@ def versions(number: int, share: dict[str, tuple[float, float]], version: int) -
 
 def audit_of(number: int) -> Audit:
     """The audit of a set's database; its films, catalogue and an unused model are made once."""
-    folder = HERE / f"set-{number}"
-    run = open_run(str(folder))
-    path = folder / "films.zip"
+    run, path = open_run(str(HERE / f"set-{number}")), films_zip(number)
+    if not run.path("metrics.json").exists():
+        database = open_database(path)
+        save_catalogue(run, build_catalogue(database))
+        prepare(run, database, SIZE, number)
+        train_run(run, Training(epochs=1, width=4, seed=number))
+        evaluate(run, 50, number)
+    return replace(open_audit(run, "standard", None, None, 400, number), budget=WAYS[FILMS])
+
+
+def films_zip(number: int) -> Path:
+    """The zip with a set's films, drawn once."""
+    path = HERE / f"set-{number}" / "films.zip"
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         films = versions(number, shares(None, number), 0)
         with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
@@ -165,12 +177,7 @@ def audit_of(number: int) -> Audit:
                 buffer = io.BytesIO()
                 Image.fromarray(film).save(buffer, "PNG", compress_level=1)
                 archive.writestr(f"films/{CLASSES[place % 2]}/{CLASSES[place % 2]}-{place}.png", buffer.getvalue())
-    if not run.path("model.safetensors").exists():
-        database = open_database(path)
-        save_catalogue(run, build_catalogue(database))
-        prepare(run, database, SIZE, number)
-        train_run(run, Training(epochs=1, width=4, seed=number))
-    return replace(open_audit(run, "standard", None, None, 400, number), budget=WAYS[FILMS])
+    return path
 
 
 def networks(number: int) -> list[Network]:

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from sklearn.metrics import roc_auc_score
 
+from tblib.classifiers.trained import load_model, train_run
 from tblib.model import films_of, logits_of
 from tblib.prepare import load_part
 from tblib.run import Run, open_run
 from tblib.system.files import ROOT, write_json
 from tblib.train import Training
-from tblib.trained import load_model, train_run
 from tests.benchmarks import plain
 from tests.benchmarks.films import FOLDER, database, fast, prepared
 

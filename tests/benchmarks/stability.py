@@ -25,6 +25,7 @@ from tblib.audit.study import open_audit
 from tblib.audit.verdicts import DECISIVE, UNDECIDED, USED
 from tblib.audit.views import BLIND
 from tblib.catalogue import build_catalogue, catalogued_database, save_catalogue, usable
+from tblib.classifiers.trained import train_run
 from tblib.evaluate import evaluate
 from tblib.films.database import open_database
 from tblib.metrics import clustered_wilson
@@ -33,7 +34,6 @@ from tblib.report.parameters import kept_parameters
 from tblib.run import Run, open_run
 from tblib.system.files import replacing, write_json
 from tblib.train import Training
-from tblib.trained import train_run
 from tests.benchmarks.films import FOLDER
 
 HERE = FOLDER / "stability"

@@ -4,23 +4,26 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
+from scipy.special import expit
 from torch import Tensor
 from tqdm import tqdm
 
 from tblib.arrays import Floats, Normalisation, Pixels
 from tblib.checkpoint import WeightsError, read_weights, write_weights
 from tblib.mitigation import ModelInput, chosen, needs_lungs, randomised
-from tblib.model import AGAIN, CNN, ModelError, folded, is_finite, logits_of_images
+from tblib.model import AGAIN, CNN, ModelError, folded, is_finite, logits_of_images, on_device
 from tblib.phantoms.lungs import LungNetwork, lung_network, network_of
 from tblib.prepare import LUNGS_FILE, load_part
-from tblib.run import Run
+from tblib.run import GIVEN, Run
 from tblib.system.code import code_digest
 from tblib.system.files import file_digest, write_json, write_table
 from tblib.train import Training, TrainingError, fit, segments
@@ -40,12 +43,33 @@ class TrainedModel:
         preparation: content of ``preparation.json``: class names, size, mean, sd, split.
         training: parameters and outcome of the training, including ``pos_weight``.
         lungs: the network that cropped its films, if any, so that other machines crop alike.
+        digest: SHA-256 of its file; empty for one that was not read from a file.
     """
 
     cnn: CNN
     preparation: dict[str, Any]
     training: dict[str, Any]
     lungs: LungNetwork | None = None
+    digest: str = ""
+    name = "tblib's CNN"
+
+    def scores(self, films: Sequence[Pixels]) -> Floats:
+        """Float (N,): probability of the positive class for films of any size and either kind (`Classifier`).
+
+        Raises:
+            ModelError: a logit is not finite.
+        """
+        seen = Parallel(n_jobs=-1, prefer="threads")(delayed(self.input.of)(film) for film in films)
+        return np.asarray(expit(self.logits(np.array(seen, np.uint8).reshape(len(films), *self.input.shape))))
+
+    def use_device(self) -> None:
+        """Score films on this machine's card from now on, if it has one."""
+        on_device(self.cnn)
+
+    @property
+    def channels(self) -> int:
+        """1 if it sees films in grey, 3 if in colour."""
+        return int(self.preparation.get("channels", 1))
 
     @property
     def size(self) -> int:
@@ -59,7 +83,7 @@ class TrainedModel:
         return mitigation
 
     def logits(self, images: Pixels) -> Floats:
-        """Float (N,), of images uint8 (N, size, size) as it gets them, where it is (`cnn`).
+        """Float (N,), of images uint8 (N, size, size) or (N, size, size, 3) as it gets them, where it is (`cnn`).
 
         Raises:
             ModelError: a logit is not finite.
@@ -74,7 +98,7 @@ class TrainedModel:
     @property
     def input(self) -> ModelInput:
         """How films are turned into its input."""
-        return ModelInput(self.size, self.mitigation, self.lungs)
+        return ModelInput(self.size, self.mitigation, self.lungs, self.channels)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -129,7 +153,8 @@ def load_model(path: Path) -> TrainedModel:
             f"takes to change others in the same way; its answers here would be of other films. {AGAIN}"
         )
     try:
-        cnn = _network(preparation["size"], training["dropout"], training.get("width", 32), weights)
+        shape = preparation["size"], training["dropout"], training.get("width", 32), preparation.get("channels", 1)
+        cnn = _network(*shape, weights)
         lungs = network_of(found_by) if found_by else None
     except (RuntimeError, TypeError, ValueError) as error:  # including torch's errors on sizes beyond any memory
         raise ModelError(
@@ -139,14 +164,14 @@ def load_model(path: Path) -> TrainedModel:
     if not finite:  # a negative variance only shows once it is folded in
         raise ModelError(f"{path} holds weights that are no finite numbers, and would call every film alike. {AGAIN}")
     run.check_as_left(path.name)
-    return TrainedModel(cnn, preparation, training, lungs)
+    return TrainedModel(cnn, preparation, training, lungs, file_digest(path))
 
 
-def _network(size: int, dropout: float, width: int, weights: dict[str, Tensor]) -> CNN:
+def _network(size: int, dropout: float, width: int, channels: int, weights: dict[str, Tensor]) -> CNN:
     """Build the network from `weights` without copies, so that a file that only claims a size takes no memory.
     Raises RuntimeError, TypeError or ValueError if the weights belong to another network."""
     with torch.device("meta"):
-        cnn = CNN(size, dropout, width)
+        cnn = CNN(size, dropout, width, channels)
     wanted = {name: tensor.dtype for name, tensor in cnn.state_dict().items()}
     other = next((name for name, tensor in weights.items() if tensor.dtype != wanted.get(name, tensor.dtype)), None)
     if other:
@@ -181,6 +206,7 @@ WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # metadata 
         "sd": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
         "negative": (_is_name, "the name of a class"),
         "positive": (_is_name, "the name of a class"),
+        "channels": (lambda value: _is_count(value) and value in (1, 3), "1 or 3"),
         "bits": (lambda value: _is_count(value) and value <= 32, "a number of bits"),
         "mitigation": (lambda value: value is None or isinstance(value, str), "names of mitigations"),
     },
@@ -191,7 +217,7 @@ WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # metadata 
         "pos_weight": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
     },
 }
-OPTIONAL = ("bits", "mitigation", "width", "threads", "pos_weight")  # for predictions; evaluation needs the last two
+OPTIONAL = ("channels", "bits", "mitigation", "width", "threads", "pos_weight")  # evaluation needs the last two
 
 
 def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
@@ -218,6 +244,7 @@ def train_run(run: Run, training: Training) -> pd.DataFrame:
     anew (`Run.shown_anew`), existing results are used.
     """
     preparation = run.facts("preparation.json")
+    run.path(GIVEN).unlink(missing_ok=True)  # of a model that was given before: this run's own takes its place
     chosen(training.mitigation)  # raises if it is unknown
     randomises = training.has("randomise")
     data, val = load_part(run, "train", resident=not randomises), load_part(run, "val")
