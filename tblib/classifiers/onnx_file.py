@@ -132,8 +132,8 @@ def open_onnx(path: Path, spec: Spec) -> OnnxClassifier:
     if given.type not in TYPES:
         raise ClassifierError(f"The input of {path} is of {given.type}; films can be given as {', '.join(TYPES)}.")
     whole, batch = _completed(spec, given.shape, path)
-    digest = file_digest(path) if len(files) == 1 else ",".join(file_digest(file) for file in files)
-    about = _about(graph, path, files, session, given, output)
+    digests = [file_digest(file) for file in files]
+    digest, about = ",".join(digests), _about(graph, path, files, session, given, output) | {"SHA-256": digests[0]}
     operators = _counted([node.op_type for node in graph.graph.node])
     found = path, whole, digest, session, given.name, output.name, given.type, batch, about, operators
     return OnnxClassifier(*found)
@@ -269,7 +269,6 @@ def _about(graph: Any, path: Path, files: list[Path], session: Any, given: Any, 
     maker = " ".join([graph.producer_name, graph.producer_version]).strip()
     return {
         "file": printable(path.name) + (f" and {len(files) - 1} with weights" if len(files) > 1 else ""),
-        "SHA-256": file_digest(path),
         "size of the file": f"{sum(file.stat().st_size for file in files) / 2**20:,.1f} MB",
         "format": f"ONNX, opset {opset}" + (f", made by {printable(maker)}" if maker else ""),
         "parameters": f"{weights:,}",

@@ -21,7 +21,7 @@ from tblib.arrays import Floats, Normalisation, Pixels
 from tblib.checkpoint import WeightsError, read_weights, write_weights
 from tblib.mitigation import ModelInput, chosen, needs_lungs, randomised
 from tblib.model import AGAIN, CNN, ModelError, folded, is_finite, logits_of_images, on_device
-from tblib.phantoms.lungs import LungNetwork, lung_network, network_of
+from tblib.phantoms.lungs import LungNetwork, network_of
 from tblib.prepare import LUNGS_FILE, load_part
 from tblib.run import GIVEN, Run
 from tblib.system.code import code_digest
@@ -89,11 +89,6 @@ class TrainedModel:
             ModelError: a logit is not finite.
         """
         return logits_of_images(self.cnn, images, self.normalisation)
-
-    @property
-    def finder(self) -> LungNetwork:
-        """The lung network used for the model's own films, or this machine's."""
-        return self.lungs or lung_network()
 
     @property
     def input(self) -> ModelInput:

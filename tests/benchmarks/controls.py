@@ -31,7 +31,7 @@ from tblib.audit import fits, power, references
 from tblib.audit.budgets import BUDGETS, DEEP
 from tblib.audit.edit_effects import BOTH, effects_of
 from tblib.audit.edited import PUT, TAKEN, EditedFilms, edited_films
-from tblib.audit.effects import plain
+from tblib.audit.effects import Effect, plain
 from tblib.audit.jobs import Job
 from tblib.audit.references import References
 from tblib.audit.study import Audit, open_audit
@@ -273,13 +273,8 @@ def training_films(audit: Audit, network: Network, number: int) -> Pixels:
     return np.stack(Parallel(n_jobs=-1)(delayed(of)(places[row]) for row in rows))
 
 
-def judged(
-    audit: Audit, films: EditedFilms, others: References, network: Network, found: dict[str, Any]
-) -> dict[str, Any]:
-    """Give each cue a verdict as the audit does, from a network's logits."""
-    after, before = (films.split(np.array(found[name])) for name in ("after", "before"))
-    scored = {way: (after[way], before[way]) for way in films.pairs}
-    effects = {cue.name: effects_of(audit, films, others, cue.name, scored) for cue in EDITED}
+def called_used(audit: Audit, effects: dict[str, dict[str, Effect | None]]) -> dict[str, bool]:
+    """Name of each cue -> whether its verdict is USED or DECISIVE, from the effects of its edits on a network."""
     unknown = Estimate(None, None, None)
     evidence = {
         name: Evidence(
@@ -293,7 +288,17 @@ def judged(
         )
         for name, ways in effects.items()
     }
-    used = {name: verdict.name in (USED, DECISIVE) for name, verdict in judge_all(evidence).items()}
+    return {name: verdict.name in (USED, DECISIVE) for name, verdict in judge_all(evidence).items()}
+
+
+def judged(
+    audit: Audit, films: EditedFilms, others: References, network: Network, found: dict[str, Any]
+) -> dict[str, Any]:
+    """Give each cue a verdict as the audit does, from a network's logits."""
+    after, before = (films.split(np.array(found[name])) for name in ("after", "before"))
+    scored = {way: (after[way], before[way]) for way in films.pairs}
+    effects = {cue.name: effects_of(audit, films, others, cue.name, scored) for cue in EDITED}
+    used = called_used(audit, effects)
     return network._asdict() | {
         "auroc": fits.area(audit.held_out_with(np.array(found["logits"]))),
         "used": used,

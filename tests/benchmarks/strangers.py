@@ -30,11 +30,10 @@ from tblib.arrays import Pixels
 from tblib.audit import power, references
 from tblib.audit.budgets import BUDGETS, Budget
 from tblib.audit.edit_effects import BOTH, effects_of
-from tblib.audit.edited import PUT, TAKEN, edited_films
+from tblib.audit.edited import edited_films
 from tblib.audit.effects import plain
 from tblib.audit.fits import area
 from tblib.audit.study import Audit, open_audit
-from tblib.audit.verdicts import DECISIVE, USED, Evidence, judge_all
 from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.classifiers.opened import open_given
 from tblib.classifiers.protocol import Classifier, file_logits
@@ -43,12 +42,12 @@ from tblib.evaluate import evaluate
 from tblib.films.cues import EDITED
 from tblib.films.database import open_database
 from tblib.films.film import grey_of, resized
-from tblib.metrics import Estimate, wilson
+from tblib.metrics import wilson
 from tblib.prepare import prepare
 from tblib.run import open_run
 from tblib.system.files import replacing, write_json
 from tblib.train import Training
-from tests.benchmarks.controls import FILMS, NEVER, RANDOM, Network, clustered, drawn, films_zip, shares
+from tests.benchmarks.controls import FILMS, NEVER, RANDOM, Network, called_used, clustered, drawn, films_zip, shares
 from tests.benchmarks.films import FOLDER, SIZE
 
 HERE = FOLDER / "strangers"
@@ -218,18 +217,7 @@ def judged(audit: Audit, stranger: Stranger) -> Iterator[dict[str, Any]]:
         others = references.measure(own, films, False)
         scored = {each: (pairs.after, pairs.before) for each, pairs in films.pairs.items()}
         effects = {cue.name: effects_of(own, films, others, cue.name, scored) for cue in EDITED}
-        unknown = Estimate(None, None, None)
-        evidence = {
-            name: Evidence(
-                own.associations[name].auroc,
-                own.associations[name].p,
-                unknown,
-                *(ways.get(each) for each in (PUT, TAKEN, BOTH)),
-                given=own.given_others.get(name, {}),
-            )
-            for name, ways in effects.items()
-        }
-        used = {name: verdict.name in (USED, DECISIVE) for name, verdict in judge_all(evidence).items()}
+        used = called_used(own, effects)
         yield {
             "way": way,
             "set": stranger.number,
