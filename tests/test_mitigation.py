@@ -1,7 +1,5 @@
 """Mitigations: what each does to a film, and that one name means the same wherever a film is prepared."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -167,6 +165,7 @@ def test_a_prediction_prepares_the_film_as_the_training_did(tmp_path, smoke):
 def test_the_lung_network_travels_in_the_model_file(tmp_path, demo, monkeypatch):
     """On another machine, whose own network is another one, a model crops films as it did where it was trained."""
     from tblib.catalogue import build_catalogue, save_catalogue
+    from tblib.classifiers import opened
     from tblib.classifiers.trained import load_model, save_model, train_run
     from tblib.films.database import open_database
     from tblib.model import ModelError
@@ -179,7 +178,7 @@ def test_the_lung_network_travels_in_the_model_file(tmp_path, demo, monkeypatch)
     save_catalogue(run, build_catalogue(database))
     prepare(run, database, 32, 0, "lung_crop")
     elsewhere = lungs.network_of(lungs.train(phantoms=4, steps=2))
-    for module in (lungs, sys.modules[load_model.__module__]):
+    for module in (lungs, opened):
         monkeypatch.setattr(module, "lung_network", lambda: elsewhere)
     train_run(run, Training(epochs=1, threads=1))
     predictor, images = open_predictor(run.path("model.safetensors")), run.images()
