@@ -146,9 +146,9 @@ def composed(place: int, seed: int, version: int, share: dict[str, float]) -> Pi
     return edits.three_channels(film) if colours is None else colours
 
 
-def versions(number: int, share: dict[str, tuple[float, float]], version: int) -> list[Pixels]:
+def versions(number: int, share: dict[str, tuple[float, float]], version: int, films: int = FILMS) -> list[Pixels]:
     """All films of a set in one version."""
-    return Parallel(n_jobs=-1)(delayed(drawn)(number, place, share, version) for place in range(FILMS))
+    return Parallel(n_jobs=-1)(delayed(drawn)(number, place, share, version) for place in range(films))
 
 
 # --- the audit of a set -------------------------------------------------------------------------------------------
@@ -166,12 +166,12 @@ def audit_of(number: int) -> Audit:
     return replace(open_audit(run, "standard", None, None, 400, number), budget=WAYS[FILMS])
 
 
-def films_zip(number: int) -> Path:
+def films_zip(number: int, folder: Path = HERE, count: int = FILMS) -> Path:
     """The zip with a set's films, drawn once."""
-    path = HERE / f"set-{number}" / "films.zip"
+    path = folder / f"set-{number}" / "films.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        films = versions(number, shares(None, number), 0)
+        films = versions(number, shares(None, number), 0, count)
         with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
             for place, film in enumerate(films):
                 buffer = io.BytesIO()
