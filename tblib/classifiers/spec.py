@@ -341,11 +341,10 @@ def model_input(film: Pixels, spec: Spec) -> npt.NDArray[np.float32]:
     """
     pixels = seen(film, spec)
     ordered = pixels[..., ::-1] if spec.channels == "bgr" else pixels
-    mean, sd = np.array(spec.mean), np.array(spec.sd)
-    values = (ordered.astype(np.float64) * spec.scale - (mean if len(mean) > 1 else mean[0])) / (
-        sd if len(sd) > 1 else sd[0]
-    )
-    return values.astype(np.float32)
+    of_level = ((np.arange(256)[:, None] * spec.scale - np.array(spec.mean)) / np.array(spec.sd)).astype(np.float32)
+    if of_level.shape[1] == 1:
+        return of_level[:, 0][ordered]
+    return np.stack([of_level[:, place][ordered[..., place]] for place in range(of_level.shape[1])], axis=-1)
 
 
 def seen(film: Pixels, spec: Spec) -> Pixels:
