@@ -1,6 +1,6 @@
 """Metrics with confidence intervals: proportions, odds ratios and classifier scores, allowing for near-duplicates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -268,25 +268,29 @@ def label_p(scored: Scored, seed: int, one_sided: bool = False) -> float:
     return _permuted_p(ranks - ranks.mean(), target, seed, one_sided)
 
 
-def label_p_within(scored: Scored, stratum: Ints, seed: int) -> float:
-    """Two-sided p value of the association of score and label among films of the same `stratum` (N,).
+def label_ps_within(cues: Sequence[Scored], stratum: Ints, seed: int) -> list[float]:
+    """Two-sided p values of the association of each score and the label among films of the same `stratum` (N,).
 
-    As `label_p`, by permutations of the labels within each stratum; a group belongs to that of its first film.
+    As `label_p`, by permutations of the labels within each stratum; a group belongs to that of its first film. `cues`
+    are scores of the same films, and the same permutations serve all of them.
     """
     from scipy.stats import rankdata
 
-    _, first, index = np.unique(scored.group, return_index=True, return_inverse=True)
-    target, strata = scored.target[first] == 1, np.unique(stratum[first], return_inverse=True)[1]
-    ranks = rankdata(np.bincount(index, weights=scored.score) / np.bincount(index))
-    off = ranks - (np.bincount(strata, weights=ranks) / np.bincount(strata))[strata]
+    films = cues[0]
+    _, first, index = np.unique(films.group, return_index=True, return_inverse=True)
+    target, strata = films.target[first] == 1, np.unique(stratum[first], return_inverse=True)[1]
+    off = np.empty((len(first), len(cues)))
+    for place, cue in enumerate(cues):
+        ranks = rankdata(np.bincount(index, weights=cue.score) / np.bincount(index))
+        off[:, place] = ranks - (np.bincount(strata, weights=ranks) / np.bincount(strata))[strata]
     rng, members = np.random.default_rng(seed), [np.flatnonzero(strata == each) for each in np.unique(strata)]
 
     def drawn(rows: int) -> Floats:
-        """Float (rows,), sums over the positives of targets permuted within strata."""
+        """Float (rows, K), sums over the positives of targets permuted within strata."""
         permuted = (rng.permuted(np.tile(target[own], (rows, 1)), axis=1) @ off[own] for own in members)
         return np.asarray(sum(permuted))
 
-    return _share_as_far(drawn, len(off), float(off[target].sum()), 1e-9 * float(np.abs(off).sum()))
+    return _shares_as_far(drawn, len(off), off[target].sum(0), 1e-9 * np.abs(off).sum(0)).tolist()
 
 
 def _permuted_p(off: Floats, target: Mask, seed: int, one_sided: bool) -> float:
@@ -294,26 +298,27 @@ def _permuted_p(off: Floats, target: Mask, seed: int, one_sided: bool) -> float:
     rng = np.random.default_rng(seed)
 
     def drawn(rows: int) -> Floats:
-        """Float (rows,), sums over the positives of permuted targets."""
-        sums: Floats = rng.permuted(np.tile(target, (rows, 1)), axis=1) @ off
+        """Float (rows, 1), sums over the positives of permuted targets."""
+        sums: Floats = rng.permuted(np.tile(target, (rows, 1)), axis=1) @ off[:, None]
         return sums
 
-    return _share_as_far(drawn, len(off), off[target].sum(), 1e-9, one_sided)
+    return float(_shares_as_far(drawn, len(off), off[target].sum(keepdims=True), 1e-9, one_sided)[0])
 
 
-def _share_as_far(
-    drawn: Callable[[int], Floats], width: int, observed: float, slack: float, one_sided: bool = False
-) -> float:
-    """p value of `observed` from `DRAWS` samples, itself included: the share as far from 0 or, if `one_sided`, above.
+def _shares_as_far(
+    drawn: Callable[[int], Floats], width: int, observed: Floats, slack: Floats | float, one_sided: bool = False
+) -> Floats:
+    """P values float (K,) of `observed`, float (K,), from `DRAWS` samples of each, itself included: the share as far
+    from 0 or, if `one_sided`, above.
 
-    `drawn` samples the statistic so many times, `width` is the number of cells per sample, which bounds the memory, and
-    `slack` a tolerance for rounding.
+    `drawn` samples the statistics so many times, float (rows, K), `width` is the number of cells per sample, which
+    bounds the memory, and `slack` a tolerance for rounding.
     """
-    as_far, rows = 1, max(1, AT_ONCE // width)
+    as_far, rows = np.ones(len(observed)), max(1, AT_ONCE // width)
     for start in range(0, DRAWS, rows):
         some = drawn(min(rows, DRAWS - start))
-        beyond = some >= observed - slack if one_sided else np.abs(some) >= abs(observed) - slack
-        as_far += int(beyond.sum())
+        beyond = some >= observed - slack if one_sided else np.abs(some) >= np.abs(observed) - slack
+        as_far += beyond.sum(0)
     return as_far / (DRAWS + 1)
 
 

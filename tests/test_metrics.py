@@ -22,7 +22,7 @@ from tblib.metrics import (
     confusion,
     ece,
     label_p,
-    label_p_within,
+    label_ps_within,
     net_share,
     odds_ratio,
     ppv_at,
@@ -245,23 +245,26 @@ def two_cues(seed: int, own: float) -> tuple[Scored, np.ndarray]:
 def test_an_association_that_is_another_cues_is_not_left_among_films_alike_in_it():
     borrowed, other = two_cues(0, own=0.0)
     assert label_p(borrowed, 0) < 0.001
-    assert label_p_within(borrowed, other, 0) > 0.05
+    assert label_ps_within([borrowed], other, 0)[0] > 0.05
     own, other = two_cues(0, own=0.6)
-    assert label_p_within(own, other, 0) < 0.001
+    assert label_ps_within([own], other, 0)[0] < 0.001
+    together = label_ps_within([own, borrowed], other, 0)
+    assert together == [label_ps_within([each], other, 0)[0] for each in (own, borrowed)]
     same = Scored(own.target, other.astype(float), own.group)
-    assert label_p_within(same, other, 0) == 1
+    assert label_ps_within([same], other, 0)[0] == 1
 
 
 def test_false_alarms_given_another_cue_are_at_the_level(monkeypatch):
     monkeypatch.setattr("tblib.metrics.DRAWS", 199)
-    ps = [label_p_within(*two_cues(seed, own=0.0), seed) for seed in range(300)]
+    both = (two_cues(seed, own=0.0) for seed in range(300))
+    ps = [label_ps_within([found], other, seed)[0] for seed, (found, other) in enumerate(both)]
     assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.09
 
 
 def test_duplicates_count_once_given_another_cue():
     found, other = two_cues(1, own=0.3)
     again = Scored(*(np.repeat(part, 3) for part in (found.target, found.score, found.group)))
-    assert label_p_within(again, np.repeat(other, 3), 0) == label_p_within(found, other, 0)
+    assert label_ps_within([again], np.repeat(other, 3), 0)[0] == label_ps_within([found], other, 0)[0]
 
 
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=5, max_size=60))

@@ -6,9 +6,11 @@ import yaml
 from conftest import grey_film
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tblib.classifiers.spec import (
     EXAMPLE,
+    FILTERS,
     KEYS,
     Cut,
     Spec,
@@ -118,6 +120,13 @@ def test_clahe_is_opencvs():
     film = grey_film(5, 96)
     expected = cv2.createCLAHE(3.0, (6, 4)).apply(film)  # OpenCV counts tiles across, then down
     np.testing.assert_array_equal(seen(film, spec), edits.three_channels(expected))
+
+
+@pytest.mark.parametrize("filter_", FILTERS)
+@pytest.mark.parametrize("film", [edits.three_channels(grey_film(2, 100)), COLOURED], ids=["grey", "coloured"])
+def test_grey_films_of_three_channels_are_resized_as_those_in_colour(filter_, film):
+    spec = spec_of(LEAST | {"size": [40, 56], "channels": "rgb", "resize": filter_}, "it")
+    np.testing.assert_array_equal(seen(film, spec), Image.fromarray(film).resize((56, 40), FILTERS[filter_][0]))
 
 
 def test_a_square_is_cut_from_the_middle_and_rows_from_the_resized_film():

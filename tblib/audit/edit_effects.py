@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tblib.arrays import Floats, Ints, Pixels
 from tblib.audit.edited import PUT, TAKEN, EditedFilms, Way, lacking
 from tblib.audit.effects import FEWEST_GROUPS, Effect, effect, mean_change, plain
-from tblib.audit.pairs import Viewers, added, only
+from tblib.audit.pairs import Viewers, added
 from tblib.audit.references import References
 from tblib.audit.study import Audit
 from tblib.audit.verdicts import draw_shifts, show_at_least
@@ -86,16 +86,17 @@ def measure(audit: Audit, films: EditedFilms, references: References, doses: boo
 def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: Floats) -> tuple[dict[str, Any], ...]:
     """Mean change of the logit at each dose, on a few films; the changes at dose 1 are known (`at_one`)."""
     few, rows = np.arange(len(films.rows))[:: max(1, len(films.rows) // DOSED)], []
+    few = few[lacking(cue, films.table)[few]]
     masks = None if audit.edit_masks is None else audit.edit_masks[films.rows][few]
-    can, one = lacking(cue, films.table)[few], films.pairs[cue.name, PUT]
+    one = films.pairs[cue.name, PUT]
     for dose in cue.doses:
         if dose == 1:
             moved = at_one[np.isin(one.rows, few)]
         else:
             pictures, seen = [films.pictures[place] for place in few], audit.viewers(films.rows[few])
-            pairs = only(added(cue, pictures, seen, audit.seed, dose, masks), can)
+            pairs = added(cue, pictures, seen, audit.seed, dose, masks)
             moved = pairs.after - pairs.before
-        rows.append(_dose(audit, dose, moved, audit.group[films.rows[few[can]]]))
+        rows.append(_dose(audit, dose, moved, audit.group[films.rows[few]]))
     return tuple(rows)
 
 

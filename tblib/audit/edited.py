@@ -38,6 +38,11 @@ class EditedFilms:
         """The edits of these cues alone."""
         return replace(self, pairs={way: each for way, each in self.pairs.items() if way[0] in cues})
 
+    def seen(self) -> EditedFilms:
+        """The edits that small networks see at all."""
+        pairs = {way: each for way, each in self.pairs.items() if not np.array_equal(each.edited, each.placebo)}
+        return replace(self, pairs=pairs)
+
     def stacked(self) -> tuple[Pixels, Pixels]:
         """All films after edits and all after placebos, as networks see them, in the order of `pairs`: (M, …) each."""
         return (

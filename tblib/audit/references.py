@@ -56,8 +56,12 @@ def measure(audit: Audit, films: EditedFilms, trained_here: bool | None = None) 
     shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
     shared |= {"held_out": audit.images[audit.held_out_rows]}
     named = tested.only({name for name, _ in tested.pairs} - {OUTSIDE[0]})
-    found = audit.jobs(_named(audit, named, shared, how, here), "reference networks")
-    logits = named.split(_both(found)) if found else {}
+    seen = named.seen() if named.seen().pairs else named
+    found = audit.jobs(_named(audit, seen, shared, how, here), "reference networks")
+    logits = seen.split(_both(found)) if found else {}
+    if found:  # what small networks cannot see, as a file's number of channels, moves none of them
+        unseen = {way: len(pairs.rows) for way, pairs in named.pairs.items() if way not in seen.pairs}
+        logits |= {way: np.zeros((len(found), 2, count)) for way, count in unseen.items()}
     areas = tuple(fits.area(audit.held_out_with(np.array(one["logits"]))) or 0.5 for one in found)
     if OUTSIDE in tested.pairs and audit.budget.outside_references:
         logits[OUTSIDE] = _both(audit.jobs(_outside(audit, tested.pairs[OUTSIDE], shared, how), "outside references"))

@@ -29,7 +29,7 @@ from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
 from tblib.films.edits import three_channels
 from tblib.films.film import grey_of, resized
-from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_p_within, ranking
+from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_ps_within, ranking
 from tblib.mitigation import ModelInput, needs_lungs, on_films
 from tblib.phantoms import lungs
 from tblib.run import Run, usable
@@ -278,7 +278,8 @@ class Audit:
         """
         own = [cue for cue in AUDITED if cue.name in self.existing and (cue.put or cue.compared)]
         exist = [cue for cue in own if cue.compared]
-        return {cue.name: {o.name: associated_given(self, cue, o) for o in exist if o is not cue} for cue in own}
+        found = {other.name: associated_given(self, own, other) for other in exist}
+        return {c.name: {o.name: found[o.name][c.name] for o in exist if o is not c} for c in own}
 
     def logits_of(self, films: Sequence[Pixels], rows: Ints) -> Floats:
         """Float (n,): the model's logits of versions of the films at `rows`, at any size, above its threshold."""
@@ -371,10 +372,11 @@ def associated(audit: Audit, cue: Cue) -> Association:
     return Association(score, area, label_p(scored, audit.seed, one_sided=fitted), towards)
 
 
-def associated_given(audit: Audit, cue: Cue, other: Cue) -> float:
-    """P-value of a cue's association with the label among carriers of another cue, and among its non-carriers."""
-    scored = Scored(audit.target, audit.associations[cue.name].score, audit.group)
-    return label_p_within(scored, (other.carried(audit.films) > 0).astype(np.int64), audit.seed)
+def associated_given(audit: Audit, cues: Sequence[Cue], other: Cue) -> dict[str, float]:
+    """Cue -> p-value of its association with the label among carriers of another cue, and among its non-carriers."""
+    scores = [Scored(audit.target, audit.associations[cue.name].score, audit.group) for cue in cues]
+    stratum = (other.carried(audit.films) > 0).astype(np.int64)
+    return dict(zip((cue.name for cue in cues), label_ps_within(scores, stratum, audit.seed), strict=True))
 
 
 # `Cue.score` -> score of each film, and whether it was fitted to the label, so that only a higher one is evidence.

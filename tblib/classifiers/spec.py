@@ -377,10 +377,16 @@ def _resized(picture: Pixels, spec: Spec) -> Pixels:
     if picture.shape[:2] == (rows, columns):
         return picture
     smooth, sharp = FILTERS[spec.resize]
+    if spec.antialias and picture.ndim == 3 and _is_grey(picture):  # one channel instead of three equal ones
+        return three_channels(_resized(picture[..., 0], spec))
     if spec.antialias:
         return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((columns, rows), smooth))
     cv2 = _cv2("antialias: false")
     return np.asarray(cv2.resize(np.ascontiguousarray(picture), (columns, rows), interpolation=getattr(cv2, sharp)))
+
+
+def _is_grey(picture: Pixels) -> bool:
+    return bool((picture[..., :1] == picture[..., 1:]).all())
 
 
 def _cv2(wanted: str) -> Any:

@@ -3,6 +3,7 @@
 A baseline sees one cue only. It shows whether the cue *predicts* the label, not whether a model *uses* it.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def cross_validated(features: pd.DataFrame, target: Ints, group: Ints, seed: int
     `kind` is ``boosting`` (gradient-boosted trees) or ``logistic`` (standardised logistic regression).
     """
     probability = np.zeros(len(target))
-    for fit_rows, test_rows in _folds(features, target, group, seed):
+    for fit_rows, test_rows in _folds(target, group, seed):
         baseline = _model(kind, seed).fit(features.iloc[fit_rows], target[fit_rows])
         probability[test_rows] = baseline.predict_proba(features.iloc[test_rows])[:, 1]
     return probability
@@ -84,7 +85,7 @@ def fact_importance(features: pd.DataFrame, target: Ints, group: Ints, seed: int
     from sklearn.inspection import permutation_importance  # slow to import, and most callers only need tables
 
     falls = []
-    for fit_rows, test_rows in _folds(features, target, group, seed):
+    for fit_rows, test_rows in _folds(target, group, seed):
         baseline = _model("boosting", seed).fit(features.iloc[fit_rows], target[fit_rows])
         held_out = features.iloc[test_rows], target[test_rows]
         falls.append(
@@ -156,17 +157,22 @@ def _model(kind: str, seed: int) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
 
 
-def _folds(features: pd.DataFrame, target: Ints, group: Ints, seed: int, most: int = 5) -> list[tuple[Ints, Ints]]:
+def _folds(target: Ints, group: Ints, seed: int, most: int = 5) -> list[tuple[Ints, Ints]]:
     """Five folds, or as many as the rarer class has duplicate groups."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     rarest = min(len(np.unique(group[target == label])) for label in (0, 1))
     if rarest < 2:
         raise BaselineError(
             "A class has fewer than two films that are not near-duplicates; a cross-validated baseline needs two."
         )
-    folds = StratifiedGroupKFold(min(most, rarest), shuffle=True, random_state=seed)
-    return list(folds.split(features, target, group))
+    return _split(tuple(target.tolist()), tuple(group.tolist()), seed, min(most, rarest))
+
+
+@lru_cache(maxsize=4)  # many baselines see the same films, and a split takes half a second for a thousand
+def _split(target: tuple[int, ...], group: tuple[int, ...], seed: int, folds: int) -> list[tuple[Ints, Ints]]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(target)), np.array(target), np.array(group)))
 
 
 def importance_figure(table: pd.DataFrame) -> Figure:
