@@ -308,8 +308,8 @@ def _permuted_p(off: Floats, target: Mask, seed: int, one_sided: bool) -> float:
 def _shares_as_far(
     drawn: Callable[[int], Floats], width: int, observed: Floats, slack: Floats | float, one_sided: bool = False
 ) -> Floats:
-    """P values float (K,) of `observed`, float (K,), from `DRAWS` samples of each, itself included: the share as far
-    from 0 or, if `one_sided`, above.
+    """P values float (K,) of `observed`, float (K,), from `DRAWS` samples of each, itself included: the share that is
+    as far from 0 or, if `one_sided`, above.
 
     `drawn` samples the statistics so many times, float (rows, K), `width` is the number of cells per sample, which
     bounds the memory, and `slack` a tolerance for rounding.
