@@ -61,7 +61,7 @@ study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo film
 study-controls: .venv/tested  ## do verdicts hold: networks of known history judged by its rule; three hours, interruptible
 	@$(BIN)/python -m tests.benchmarks.controls
 
-study-strangers: .venv/tested  ## do verdicts on other people's models hold: 44 networks of known history; hours, interruptible
+study-strangers: .venv/tested  ## do verdicts on other people's models hold: 54 networks of known history; hours, interruptible
 	@$(BIN)/python -m tests.benchmarks.strangers
 
 study-stability: .venv/tested  ## do verdicts repeat: the films of RUN=reports/NAME audited with other CNNs, and in two halves; hours
