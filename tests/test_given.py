@@ -78,7 +78,7 @@ def test_a_given_model_is_judged_on_all_films_but_those_of_validation(theirs):
 def test_the_report_tells_of_the_model_and_that_it_may_know_the_films(theirs, exported):
     page = BeautifulSoup(theirs.path("report.html").read_text(encoding="utf-8"), "html.parser")
     first = page.find("section").get_text(" ")
-    assert "that it may have been trained on" in first
+    assert ", on which it may have been trained," in first
     assert "a model of somebody else" in page.find("p", class_="lead").text
     training = page.find("section", {"aria-labelledby": "training"}).get_text(" ")
     facts = theirs.facts("model.json")

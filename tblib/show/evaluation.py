@@ -12,9 +12,9 @@ from tblib.show.plots import BLUE, GREY, VERMILION, counted, draw_film, entry, p
 from tblib.show.text import estimate, estimates_table, own_point, percent, point_text
 
 WHETHER_SEEN = {  # of a model that was given: whether the films may have been among those that it was trained on
-    "yes": " that it may have been trained on",
-    "no": " that it was not trained on",
-    "unknown": ", on which it may have been trained (unknown),",
+    "yes": ", on which it may have been trained,",
+    "no": ", on which it was not trained,",
+    "unknown": ", on which it may have been trained,",
 }
 INVERTED = "The AUROC lies below 0.5 with its interval: on these films the model ranks the wrong way."
 COLUMNS = ("sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1", "mcc")  # of a point
@@ -24,9 +24,9 @@ def finding(metrics: dict[str, Any]) -> str:
     """The main result of the evaluation."""
     beyond = "above" if metrics["accuracy"]["low"] > metrics["majority_accuracy"] else "not shown to be above"
     model = metrics["model"]
-    films = "test films" if model is None else f"films{WHETHER_SEEN[model['seen']]}"
+    films, known = ("test films", "") if model is None else ("films", WHETHER_SEEN[model["seen"]])
     return (
-        f"On {metrics['n']} {films} ({metrics['positives']} positive) the model's accuracy is "
+        f"On {metrics['n']} {films} ({metrics['positives']} positive){known} the model's accuracy is "
         f"{estimate(metrics['accuracy'], True)}, {beyond} the {percent(metrics['majority_accuracy'])} of always naming "
         f"the more common class; F1 {estimate(metrics['f1'])}, sensitivity {estimate(metrics['sensitivity'], True)}, "
         f"specificity {estimate(metrics['specificity'], True)}, AUROC {estimate(metrics['auroc'])}. "
