@@ -24,7 +24,8 @@ from tblib.show.text import NONE, by_name, mean_sd, of_trainings
 
 SEEN = {3: "in colour", 1: "in grey"}  # channels -> in words, in the order of figures and tables
 COLOURS = {3: VERMILION, 1: BLUE}
-VIEWS = tuple(name for name in REGIONS if name in ("border 5 %", BLIND.name, WHOLE.name))
+PARTS = tuple(name for name in REGIONS if name in ("border 5 %", BLIND.name))
+VIEWS = (*PARTS, WHOLE.name)
 TINT = next(cue for cue in EDITED if cue.name == "tint")
 NONE_TRAINED = "This budget trains no CNNs in colour beside those in grey; the budgets standard and full do."
 
@@ -62,8 +63,7 @@ def _jobs(audit: Audit, channels: int) -> list[Job]:
     masked = shared | {"masks": audit.masks_in_files(rows)}
     how = {"training": audit.training}
     jobs = [Job(fits.mitigated, whole, how | {"seed": seed, "mitigation": None}) for seed in seeds]
-    parts = [name for name in VIEWS if name != WHOLE.name]
-    return jobs + [Job(fits.region, masked, how | {"seed": seed, "name": name}) for name in parts for seed in seeds]
+    return jobs + [Job(fits.region, masked, how | {"seed": seed, "name": name}) for name in PARTS for seed in seeds]
 
 
 def _images(audit: Audit, given: ModelInput) -> Pixels:
@@ -76,7 +76,7 @@ def _images(audit: Audit, given: ModelInput) -> Pixels:
 def _row(audit: Audit, channels: int, whole: list[dict[str, Any]], views: list[dict[str, Any]]) -> dict[str, Any]:
     seeds = len(whole)
     logits = {WHOLE.name: [np.array(one["logits"]) for one in whole]}
-    for place, name in enumerate([name for name in VIEWS if name != WHOLE.name]):
+    for place, name in enumerate(PARTS):
         logits[name] = [np.array(one["logits"]) for one in views[place * seeds : (place + 1) * seeds]]
     moved = [_points(np.array(one["edited"][0])) for one in whole]
     return {

@@ -88,12 +88,11 @@ def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: Floats) -> tuple[
     few, rows = np.arange(len(films.rows))[:: max(1, len(films.rows) // DOSED)], []
     few = few[lacking(cue, films.table)[few]]
     masks = None if audit.edit_masks is None else audit.edit_masks[films.rows][few]
-    one = films.pairs[cue.name, PUT]
+    one, pictures, seen = films.pairs[cue.name, PUT], [films.pictures[i] for i in few], audit.viewers(films.rows[few])
     for dose in cue.doses:
         if dose == 1:
             moved = at_one[np.isin(one.rows, few)]
         else:
-            pictures, seen = [films.pictures[place] for place in few], audit.viewers(films.rows[few])
             pairs = added(cue, pictures, seen, audit.seed, dose, masks)
             moved = pairs.after - pairs.before
         rows.append(_dose(audit, dose, moved, audit.group[films.rows[few]]))

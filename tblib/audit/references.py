@@ -56,7 +56,8 @@ def measure(audit: Audit, films: EditedFilms, trained_here: bool | None = None) 
     shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
     shared |= {"held_out": audit.images[audit.held_out_rows]}
     named = tested.only({name for name, _ in tested.pairs} - {OUTSIDE[0]})
-    seen = named.seen() if named.seen().pairs else named
+    seen = named.seen()
+    seen = seen if seen.pairs else named
     found = audit.jobs(_named(audit, seen, shared, how, here), "reference networks")
     logits = seen.split(_both(found)) if found else {}
     if found:  # what small networks cannot see, as a file's number of channels, moves none of them

@@ -63,6 +63,8 @@ AT_RANDOM = (WITH + AGAINST) / 2  # share of films of both classes with a cue th
 STRENGTHS = {0.65: 1, 0.8: 2, 0.95: 1}  # p of the one cue that tells -> networks a cue and set
 NEVER, RANDOM, NATURAL = "never saw a cue", "saw every cue at random", "natural style"
 TAKEN_FOR_OWN = "never saw a cue, taken for a model trained here"  # what the wrong reference networks would cost
+Counts = Callable[[dict[str, Any], str], bool]  # whether a network's verdict on a cue is one on what it cannot know
+ALARMS = ("network", "networks", "verdicts", "called used", "share (95 %)", "which")
 EACH = 5  # networks of the first two kinds in a set
 SETS = (2, 5, 6)  # sets 0, 1, 3 and 4 were there when the rule was chosen
 WIDE_SETS, WIDE_EACH, WIDE_CUES = (2, 5), 3, ("L/R marker", "white rectangle", "film border", "grey histogram")
@@ -331,22 +333,27 @@ def clustered(hits: list[list[bool]]) -> Estimate:
 def false_alarms(rows: list[dict[str, Any]], wide: bool | None = None) -> pd.DataFrame:
     """Cues that a network cannot have learnt, called USED or DECISIVE: one row per kind of network."""
     single = ("uses one cue", power.READ_AT)
-    kinds: dict[str, Callable[[dict[str, Any], str], bool]] = {
+    kinds: dict[str, Counts] = {
         NEVER: lambda row, cue: row["kind"] == NEVER,
         RANDOM: lambda row, cue: row["kind"] == RANDOM,
         "uses another cue": lambda row, cue: (row["kind"], row["p"]) == single and row["cue"] != cue,
         TAKEN_FOR_OWN: lambda row, cue: row["kind"] == TAKEN_FOR_OWN,
     }
-    lines = []
-    for kind, counts in kinds.items():
-        chosen = [row for row in rows if wide is None or row["wide"] == wide]
-        hits = [[used for cue, used in row["used"].items() if counts(row, cue)] for row in chosen]
-        hits = [own for own in hits if own]
-        if hits:
-            wrong = {cue for row in chosen for cue, used in row["used"].items() if used and counts(row, cue)}
-            share = clustered(hits).text(percent=True)
-            lines.append((kind, len(hits), sum(map(len, hits)), sum(map(sum, hits)), share, ", ".join(sorted(wrong))))
-    return pd.DataFrame(lines, columns=["network", "networks", "verdicts", "called used", "share (95 %)", "which"])
+    chosen = [row for row in rows if wide is None or row["wide"] == wide]
+    lines = [line for kind, counts in kinds.items() if (line := alarms(kind, chosen, counts))]
+    return pd.DataFrame(lines, columns=ALARMS)
+
+
+def alarms(title: str, rows: list[dict[str, Any]], counts: Counts) -> tuple[Any, ...] | None:
+    """A row of `ALARMS` over the verdicts that count, which are cues that the network cannot have learnt; None if no
+    verdict does."""
+    hits = [[used for cue, used in row["used"].items() if counts(row, cue)] for row in rows]
+    hits = [own for own in hits if own]
+    if not hits:
+        return None
+    wrong = sorted({cue for row in rows for cue, used in row["used"].items() if used and counts(row, cue)})
+    share = clustered(hits).text(percent=True)
+    return title, len(hits), sum(map(len, hits)), sum(map(sum, hits)), share, ", ".join(wrong)
 
 
 def found(rows: list[dict[str, Any]], kind: str, wide: bool = False) -> list[dict[str, Any]]:

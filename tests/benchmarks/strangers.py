@@ -50,7 +50,7 @@ from tblib.prepare import prepare
 from tblib.run import open_run
 from tblib.system.files import replacing, write_json
 from tblib.train import Training
-from tests.benchmarks.controls import NEVER, RANDOM, Network, called_used, clustered, drawn, films_zip, shares
+from tests.benchmarks.controls import ALARMS, NEVER, RANDOM, Network, alarms, called_used, drawn, films_zip, shares
 from tests.benchmarks.films import FOLDER, SIZE
 
 HERE = FOLDER / "strangers"
@@ -275,19 +275,10 @@ def results(way: str) -> list[dict[str, Any]]:
 
 def false_alarms(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Cues that a network cannot have learnt, called USED or DECISIVE: one row per history, and per architecture."""
-    lines = []
-    for title, chosen in (
-        *((kind, [row for row in rows if row["kind"] == kind]) for kind in (NEVER, RANDOM, "uses one cue")),
-        *((name, [row for row in rows if row["architecture"] == name]) for name in KINDS),
-    ):
-        hits = [[used for cue, used in row["used"].items() if cue != row["cue"]] for row in chosen]
-        if hits:
-            wrong = sorted({cue for row in chosen for cue, used in row["used"].items() if used and cue != row["cue"]})
-            share = clustered(hits).text(percent=True)
-            lines.append((title, len(hits), sum(map(len, hits)), sum(map(sum, hits)), share, ", ".join(wrong)))
-    return pd.DataFrame(
-        lines, columns=["history or architecture", "networks", "verdicts", "called used", "share (95 %)", "which"]
-    )
+    parts = {kind: [row for row in rows if row["kind"] == kind] for kind in (NEVER, RANDOM, "uses one cue")}
+    parts |= {name: [row for row in rows if row["architecture"] == name] for name in KINDS}
+    lines = [alarms(title, chosen, lambda row, cue: cue != row["cue"]) for title, chosen in parts.items()]
+    return pd.DataFrame([line for line in lines if line], columns=("history or architecture", *ALARMS[1:]))
 
 
 def power_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
