@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 FILMS = [grey_film(i, 40 + i) for i in range(5)]
 NAMES = [f"film {i}" for i in range(5)]
 LEAST = "output: probability\nscale: 0.00392156862745098\n"
+GOOD = ["n", 1, 32, 32]
 
 
 def graph(nodes: list, inputs: list, outputs: list, weights: list = (), opset: int = 17):
@@ -91,6 +92,45 @@ def test_a_file_says_of_itself_what_people_want_to_know(tmp_path):
     assert len(facts["digest"]) == 64
 
 
+def reshaped_to_one():
+    """A model that says any number of films, and takes one."""
+    node, one = onnx.helper.make_node, onnx.numpy_helper.from_array(np.array([1, 1024], np.int64), "one")
+    nodes = [node("Reshape", ["x", "one"], ["r"]), node("ReduceMean", ["r"], ["p"], axes=[1], keepdims=0)]
+    return graph(nodes, [tensor("x", GOOD)], [tensor("p", ["n"])], [one])
+
+
+def of_each_other():
+    """A model that compares each film with the brightest of all that it gets at once."""
+    node = onnx.helper.make_node
+    nodes = [node("ReduceMean", ["x"], ["m"], axes=[1, 2, 3], keepdims=0), node("ReduceMax", ["x"], ["t"], keepdims=0)]
+    nodes += [node("Sub", ["m", "t"], ["d"]), node("Sigmoid", ["d"], ["p"])]
+    return graph(nodes, [tensor("x", GOOD)], [tensor("p", ["n"])])
+
+
+@pytest.mark.parametrize("model", [reshaped_to_one, of_each_other])
+def test_a_model_that_cannot_take_several_films_gets_one_at_a_time(model, tmp_path):
+    given = open_given(*saved(tmp_path, model()))
+    alone = [probabilities(given.classifier, [film], [name])[0] for film, name in zip(FILMS, NAMES, strict=True)]
+    assert len(set(alone)) == len(FILMS)
+    np.testing.assert_array_equal(probabilities(given.classifier, FILMS, NAMES), alone)
+    assert given.about["films at once"] == "1"
+
+
+def test_one_of_several_findings_can_be_the_one_that_counts(tmp_path):
+    node, model = onnx.helper.make_node, brightness(GOOD)
+    del model.graph.output[:]
+    model.graph.node.append(node("Neg", ["l"], ["n"]))
+    model.graph.node.append(node("Sigmoid", ["n"], ["q"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    model.graph.node.extend([node("Unsqueeze", [name, "axis"], [f"{name}1"]) for name in "pq"])
+    model.graph.node.append(node("Concat", ["q1", "p1", "q1"], ["all"], axis=1))
+    model.graph.output.append(tensor("all", ["n", 3]))
+    given = open_given(*saved(tmp_path, model, LEAST + "positive_index: 1\n"))
+    np.testing.assert_allclose(probabilities(given.classifier, FILMS, NAMES), expected(FILMS), atol=0.01)
+    with pytest.raises(SpecError, match="has 3 numbers per film, and the spec does not say which"):
+        open_given(*saved(tmp_path, model))
+
+
 # --- what is refused
 
 
@@ -119,7 +159,6 @@ def future_opset():
     )
 
 
-GOOD = ["n", 1, 32, 32]
 TROUBLE = [
     (lambda: b"no model", LEAST, "is no ONNX file, or"),
     (lambda: b"", LEAST, "is no ONNX file, or an empty one"),
@@ -138,6 +177,7 @@ TROUBLE = [
     (lambda: brightness(["n", 1, "h", "w"]), LEAST, "say the size that it was trained with"),
     (lambda: brightness(["n", "c", "h", "w"]), LEAST, "say layout: nchw or nhwc"),
     (lambda: brightness(GOOD, kind=9), LEAST, "is of tensor(bool); films can be given as"),
+    (lambda: brightness(GOOD), "output: softmax\npositive_index: 1\nscale: 1\n", "several numbers per film. Correct"),
 ]  # fmt: skip
 
 

@@ -8,19 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tblib.classifiers.spec import (
-    EXAMPLE,
-    FILTERS,
-    KEYS,
-    Cut,
-    Spec,
-    SpecError,
-    model_input,
-    probabilities_of,
-    read_spec,
-    seen,
-    spec_of,
-)
+from tblib.classifiers.outputs import probabilities_of
+from tblib.classifiers.spec import EXAMPLE, FILTERS, KEYS, Cut, Spec, SpecError, model_input, read_spec, seen, spec_of
 from tblib.films import edits
 
 LEAST = {"output": "probability", "scale": 1}
@@ -69,7 +58,6 @@ def test_a_spec_survives_being_kept():
     ("output: probability\nscale: 1\nseen: maybe", "seen must be yes, no or unknown"),
     ("output: softmax\nscale: 1", "needs positive_index"),
     ("output: softmax\nscale: 1\npositive_index: 1\nnegative_index: 0", "not both"),
-    ("output: logit\nscale: 1\npositive_index: 2", "is one number: positive_index must be 1, or 0"),
     ("output: logit\nscale: 1\nchannels: rgb\nlayout: nhw", "no axis for the channels"),
     ("output: logit\nscale: 1\nchannels: grey\nmean: [1, 2, 3]", "a grey input one channel"),
     ("output: logit\nscale: 1\nsize: 32\ncrop: {rows: [0, 40], columns: [0, 8]}", "crop reaches to row 40"),
@@ -86,7 +74,7 @@ def test_a_spec_that_makes_no_sense_is_a_sentence_that_names_the_right_values(co
 
 
 def test_a_spec_that_is_not_there_is_a_sentence(tmp_path):
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(SpecError, match=r"none\.yml does not exist. An example: python -m tblib audit --example"):
         read_spec(tmp_path / "none.yml")
     (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="cannot be read"):
@@ -144,6 +132,8 @@ def test_a_square_is_cut_from_the_middle_and_rows_from_the_resized_film():
 
 # --- outputs
 
+SIGMOIDS = {"output": "probability", "scale": 1}
+
 
 def test_outputs_become_probabilities_of_the_positive_class():
     two = np.array([[0.9, 0.1], [0.25, 0.75]])
@@ -158,6 +148,11 @@ def test_outputs_become_probabilities_of_the_positive_class():
     np.testing.assert_allclose(probabilities_of(np.array([[0.0], [np.log(3)]]), one, 2), [0.5, 0.75])
     against = spec_of({"output": "probability", "scale": 1, "positive_index": 0}, "")
     np.testing.assert_allclose(probabilities_of(np.array([0.2]), against, 1), [0.8])
+    findings = np.array([[0.9, 0.7, 0.2]])  # of several, each a probability of its own
+    np.testing.assert_allclose(probabilities_of(findings, spec_of(SIGMOIDS | {"positive_index": 0}, ""), 1), [0.9])
+    np.testing.assert_allclose(probabilities_of(findings, spec_of(SIGMOIDS | {"negative_index": 2}, ""), 1), [0.8])
+    before = {"output": "logit", "scale": 1, "positive_index": 2}
+    np.testing.assert_allclose(probabilities_of(np.array([[5, 5, np.log(3)]]), spec_of(before, ""), 1), [0.75])
 
 
 def test_probabilities_near_one_are_as_exact_as_those_near_zero():
@@ -178,9 +173,11 @@ def test_positive_and_negative_index_say_the_same_of_two_sides(values, index):
 @pytest.mark.parametrize(("output", "spec", "sentence"), [
     (np.ones((2, 2)), {"output": "softmax", "positive_index": 0}, "sum to 2, not 1"),
     (np.ones((2, 1)), {"output": "softmax", "positive_index": 0}, "several numbers per film"),
-    (np.ones((2, 3)), {"output": "probability"}, "one number per film"),
-    (np.ones((3, 1)), {"output": "probability"}, "for 2 films"),
-    (np.full((2, 2), 0.5), {"output": "softmax", "positive_index": 2}, "has 2 classes, 0 to 1"),
+    (np.ones((2, 3)), SIGMOIDS, "has 3 numbers per film, and the spec does not say which of them is tuberculosis"),
+    (np.ones((2, 1)), SIGMOIDS | {"positive_index": 2}, "positive_index must be left out, or be positive_index: 1"),
+    (np.ones((2, 1)), SIGMOIDS | {"negative_index": 0}, "negative_index must be left out"),
+    (np.ones((3, 1)), SIGMOIDS, "for 2 films"),
+    (np.full((2, 2), 0.5), {"output": "softmax", "positive_index": 2}, "has 2 numbers per film, 0 to 1"),
 ])  # fmt: skip
 def test_an_output_that_the_spec_does_not_describe_is_a_sentence(output, spec, sentence):
     with pytest.raises(SpecError) as told:

@@ -11,8 +11,9 @@ import psutil
 from joblib import Parallel, delayed
 
 from tblib.arrays import Floats, Pixels
+from tblib.classifiers.outputs import probabilities_of
 from tblib.classifiers.protocol import BATCH, ClassifierError
-from tblib.classifiers.spec import Spec, SpecError, model_input, probabilities_of, spec_trouble
+from tblib.classifiers.spec import Spec, SpecError, model_input, spec_trouble
 from tblib.system.files import file_digest
 from tblib.system.text import printable
 
@@ -28,6 +29,7 @@ TYPES: dict[str, type[np.generic]] = {  # onnxruntime's names of input types -> 
     "tensor(int64)": np.int64,
 }
 AXES = {"nchw": 4, "nhwc": 4, "nhw": 3}  # layout -> axes of the input, the films first
+SAME = 1e-4  # scores of a film alone and beside another may differ by so much
 MEMORY = 2.5  # a loaded model takes about so many times its file
 
 
@@ -135,8 +137,28 @@ def open_onnx(path: Path, spec: Spec) -> OnnxClassifier:
     digests = [file_digest(file) for file in files]
     digest, about = ",".join(digests), _about(graph, path, files, session, given, output) | {"SHA-256": digests[0]}
     operators = _counted([node.op_type for node in graph.graph.node])
-    found = path, whole, digest, session, given.name, output.name, given.type, batch, about, operators
-    return OnnxClassifier(*found)
+    found = OnnxClassifier(path, whole, digest, session, given.name, output.name, given.type, batch, about, operators)
+    at_once = _at_once(found)
+    return replace(
+        found, batch=at_once, about=about | {"films at once": "any number" if at_once is None else str(at_once)}
+    )
+
+
+def _at_once(model: OnnxClassifier) -> int | None:
+    """How many films the model takes at once; raises SpecError or ClassifierError if it does not answer as it should.
+
+    Some files say any number, and then fail on two films or let them change each other's scores: those get one at a
+    time.
+    """
+    films = [np.full((8, 8), level, np.uint8) for level in (0, 255)]
+    alone = np.concatenate([model.scores([film]) for film in films])
+    if model.batch:
+        return model.batch
+    try:
+        together = model.scores(films)
+    except (ClassifierError, SpecError):
+        return 1
+    return None if np.allclose(alone, together, rtol=0, atol=SAME, equal_nan=True) else 1
 
 
 def _read(path: Path) -> tuple[Any, list[Path]]:

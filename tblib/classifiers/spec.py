@@ -11,7 +11,7 @@ import numpy.typing as npt
 import yaml
 from PIL import Image
 
-from tblib.arrays import Floats, Pixels, TblibError
+from tblib.arrays import Pixels, TblibError
 from tblib.films.edits import three_channels
 from tblib.films.film import grey_of
 from tblib.system.text import printable
@@ -35,11 +35,12 @@ mean: [0.485, 0.456, 0.406] # one number, or one per channel in the model's own 
 sd: [0.229, 0.224, 0.225]   # likewise; 1 if left out
 
 # --- what it puts out ---
-output: softmax       # (needed) probability: one number within 0 … 1; logit: one number whose sigmoid is a probability;
-                      # softmax: one probability per class; logits: one number per class, before the softmax
-positive_index: 1     # (needed for softmax and logits) which class is tuberculosis, counted from 0; of one number 1
-                      # (the default) says that it speaks for tuberculosis, 0 that it speaks against it
-# negative_index: 0   # instead of positive_index: which class is normal; all others together count as tuberculosis
+output: softmax       # (needed) softmax: one probability per class, together 1; logits: one number per class, before
+                      # the softmax; probability: a number within 0 … 1; logit: a number whose sigmoid is a probability.
+                      # Of the last two a model gives one per film, or one for each of several findings
+positive_index: 1     # (needed if there are several numbers per film) which of them is tuberculosis, counted from 0; of
+                      # one number 1 (the default) says that it speaks for tuberculosis, 0 that it speaks against it
+# negative_index: 0   # instead of positive_index: which of them is normal; 1 less its probability counts
 threshold: 0.5        # at or above which probability the model calls a film positive; 0.5 if left out
 # input_name: images  # needed only if the file has several inputs
 # output_name: probs  # needed only if the file has several outputs
@@ -62,7 +63,6 @@ LAYOUTS = ("nchw", "nhwc", "nhw")
 OUTPUTS = ("probability", "logit", "softmax", "logits")
 SEEN = ("yes", "no", "unknown")
 NEEDED = ("output", "scale")  # keys without a sensible default
-SUMS_TO_ONE = 0.01  # how far the classes of a softmax may be from a sum of 1: half precision is coarse
 
 
 class SpecError(TblibError):
@@ -139,9 +139,11 @@ def read_spec(path: Path, needed: tuple[str, ...] = NEEDED) -> Spec:
         raise SpecError(
             f"The spec {path} has a YAML tag, which could make a program of it ({error.problem}). Write plain values."
         ) from error
+    except FileNotFoundError as error:
+        raise SpecError(f"The spec {path} does not exist. An example: python -m tblib audit --example") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise SpecError(
-            f"The spec {path} cannot be read: {' '.join(str(error).split())} An example: python -m tblib audit "
+            f"The spec {path} cannot be read ({' '.join(str(error).split())}). An example: python -m tblib audit "
             "--example"
         ) from error
     if not isinstance(content, dict):
@@ -189,8 +191,6 @@ def spec_trouble(spec: Spec) -> str:
         return (
             f"output {spec.output} needs positive_index, the class of tuberculosis, or negative_index, that of normal."
         )
-    if not of_classes and (spec.negative_index is not None or spec.positive_index not in (None, 0, 1)):
-        return f"output {spec.output} is one number: positive_index must be 1, or 0 if it speaks against tuberculosis."
     if spec.layout == "nhw" and spec.channels not in (None, "grey"):
         return f"layout nhw has no axis for the channels of {spec.channels}."
     for key in ("mean", "sd"):
@@ -331,7 +331,7 @@ KEYS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # key -> what it must be,
 }
 
 
-# --- films in, probabilities out ------------------------------------------------------------------
+# --- what the model sees of a film ------------------------------------------------------------------
 
 
 def model_input(film: Pixels, spec: Spec) -> npt.NDArray[np.float32]:
@@ -399,51 +399,3 @@ def _cv2(wanted: str) -> Any:
             "pip install -e '.[onnx]'"
         ) from error
     return cv2
-
-
-def probabilities_of(output: npt.NDArray[Any], spec: Spec, films: int) -> Floats:
-    """Float64 (N,): probability of the positive class from the output of a model for `films` films.
-
-    Of several classes the rarer side is summed, so that probabilities near 1 are as exact as those near 0.
-
-    Raises:
-        SpecError: the output has another shape or other values than the spec says.
-    """
-    values = np.asarray(output, dtype=np.float64)
-    values = values.reshape(values.shape[0], -1) if values.ndim else values.reshape(1, 1)
-    classes = spec.output in ("softmax", "logits")
-    if len(values) != films or (values.shape[1] == 1) == classes:
-        wanted = "several numbers per film" if classes else "one number per film"
-        raise SpecError(
-            f"The output has the shape {np.shape(output)} for {films} films, and the spec says {spec.output}: "
-            f"{wanted}. Correct the key output: {KEYS['output'][0]}."
-        )
-    if spec.output in ("logit", "logits"):
-        values = _softmax(values if classes else np.hstack([np.zeros_like(values), values]))
-    elif not classes:
-        values = np.hstack([1 - values, values])
-    elif np.isfinite(values).all() and np.abs(values.sum(1) - 1).max() > SUMS_TO_ONE:
-        raise SpecError(
-            f"The output is no softmax: the classes of a film sum to {values.sum(1)[0]:.4g}, not 1. "
-            "If they are numbers before the softmax, say output: logits."
-        )
-    return _of_class(values, spec)
-
-
-def _of_class(values: Floats, spec: Spec) -> Floats:
-    """Probability of the positive class from those of all classes, float (N, K)."""
-    negative = spec.negative_index is not None
-    index = spec.negative_index if negative else spec.positive_index
-    index = 1 if index is None else index
-    if index >= values.shape[1]:
-        key = "negative_index" if negative else "positive_index"
-        raise SpecError(f"{key} is {index}, and the output has {values.shape[1]} classes, 0 to {values.shape[1] - 1}.")
-    own, rest = values[:, index], np.delete(values, index, axis=1).sum(1)
-    side, other = (rest, own) if negative else (own, rest)
-    return np.where(side <= 0.5, side, 1 - other)
-
-
-def _softmax(values: Floats) -> Floats:
-    from scipy.special import softmax  # takes 0.1 s to import
-
-    return np.asarray(softmax(values, axis=1))
