@@ -135,8 +135,8 @@ def finding(found: list[dict[str, Any]]) -> str:
     taken, left = (row["tint"]["mean"] for row in found)
     text = (
         f"A tint moves small CNNs that see colour by {taken:+.1f} points of probability over its placebo, and those "
-        f"that see grey by {left:+.1f} ({of_trainings(grey['seeds'])}, {grey['tint']['films']} films): that much is "
-        "what conversion to one channel takes away, and leaves. With the lungs painted over, "
+        f"that see grey by {left:+.1f} ({of_trainings(grey['seeds'])}, {grey['tint']['films']} films): the "
+        "difference is what conversion to one channel takes away. What it leaves: with the lungs painted over, "
         f"{_both(found, BLIND.name)}, and on whole films {_both(found, WHOLE.name)}"
     )
     sets = [
