@@ -156,8 +156,8 @@ def _away(one: Evidence) -> str:
 
 def _moves(use: Effect) -> str:
     return (
-        f"edits move the probability by {100 * use.shift:+.0f} points, reference networks by "
-        f"{100 * float(np.mean(use.references)):+.0f} on average"
+        f"edits move the probability by {100 * use.shift:+.1f} points, reference networks by "
+        f"{100 * float(np.mean(use.references)):+.1f} on average"
     )
 
 
