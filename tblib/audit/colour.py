@@ -20,7 +20,7 @@ from tblib.films.cues import EDITED
 from tblib.mitigation import ModelInput
 from tblib.prepare import read_images
 from tblib.show.plots import BLUE, GREY, VERMILION, entry, nothing, panels
-from tblib.show.text import NONE, by_name, mean_sd, of_trainings
+from tblib.show.text import NONE, by_name, mean_and_interval, mean_sd, of_trainings
 
 SEEN = {3: "in colour", 1: "in grey"}  # channels -> in words, in the order of figures and tables
 COLOURS = {3: VERMILION, 1: BLUE}
@@ -155,14 +155,10 @@ def table(found: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for row in found:
         cells = {"CNNs": SEEN[row["channels"]], "seeds": str(row["seeds"])}
-        cells |= {f"AUROC, {name}": _area(area) for name, area in row["regions"].items()}
-        cells |= {f"AUROC on {one['set']}": _area(one) for one in row["external"]}
+        cells |= {f"AUROC, {name}": mean_and_interval(area) for name, area in row["regions"].items()}
+        cells |= {f"AUROC on {one['set']}": mean_and_interval(one) for one in row["external"]}
         tint = row["tint"]
         sd = NONE if tint["sd"] is None else f"{tint['sd']:.1f}"
         cells["a tint, points of probability over placebo"] = f"{tint['mean']:+.1f} ± {sd} ({tint['films']} films)"
         rows.append(cells)
     return by_name(pd.DataFrame(rows, columns=None if rows else ["CNNs"]), "CNNs").T
-
-
-def _area(area: dict[str, Any]) -> str:
-    return f"{mean_sd(area)} ({area['low']:.3f} to {area['high']:.3f})"

@@ -17,7 +17,7 @@ from tblib.films.cues import JUDGES
 from tblib.metrics import Scored, bootstrap_weights
 from tblib.prepare import read_images
 from tblib.show.plots import GREY, MARKS, VERMILION, nothing, panels
-from tblib.show.text import by_name, mean_sd, of_trainings
+from tblib.show.text import by_name, mean_and_interval, mean_sd, of_trainings
 
 NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
 EDITED_FILMS = 60  # held-out films that are edited to measure the remaining effects
@@ -147,7 +147,7 @@ def finding(compared: list[dict[str, Any]]) -> str:
     return (
         f"On “{there['set']}” the AUROC ({of_trainings(best['seeds'])}) is {mean_sd(before)} "
         f"({before['low']:.3f} to {before['high']:.3f} over films) with {first['mitigation']}, and highest with "
-        f"{best['mitigation']}: {mean_sd(there)} ({there['low']:.3f} to {there['high']:.3f}); inside it is "
+        f"{best['mitigation']}: {mean_and_interval(there)}; inside it is "
         f"{mean_sd(first['internal'])} and {mean_sd(best['internal'])}. The highest of {len(compared)} was chosen on "
         "these very films, so it flatters itself a little."
     )
@@ -168,6 +168,6 @@ def table(compared: list[dict[str, Any]]) -> pd.DataFrame:
             else "no such pair",
         }
         for one in row["external"]:
-            cells[f"AUROC on {one['set']}"] = f"{mean_sd(one)} ({one['low']:.3f} to {one['high']:.3f})"
+            cells[f"AUROC on {one['set']}"] = mean_and_interval(one)
         rows.append(cells | {"AUROC inside": mean_sd(row["internal"])})
     return by_name(pd.DataFrame(rows, columns=None if rows else ["mitigation"]), "mitigation")

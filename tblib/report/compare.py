@@ -12,7 +12,7 @@ from tblib.arrays import TblibError
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
 from tblib.report.page import html_table
 from tblib.run import GIVEN, MODEL, Run, judged, run_folder
-from tblib.show.text import NONE, estimate, how_many, interval_of
+from tblib.show.text import NONE, estimate, how_many, interval_of, mean_and_interval
 from tblib.system.files import ROOT, file_digest, replacing, write_table
 from tblib.system.text import RESEARCH_USE, printable
 
@@ -107,7 +107,7 @@ def row(one: Compared) -> dict[str, str]:
         "data digest": one.data[:SHORT],
         "model": printable(one.model[0]),
         "model digest": printable(one.model[1][:SHORT]),
-        "trained on these films": "yes" if metrics["model"] is None else metrics["model"]["seen"],
+        "trained on films judged": "no" if metrics["model"] is None else metrics["model"]["seen"],
         "films judged": f"{metrics['n']} ({metrics['positives']} positive)",
         "AUROC": estimate(metrics["auroc"]) + (" (ranks the wrong way)" if metrics["inverted"] else ""),
         **{name: estimate(metrics[name], True) for name in ("sensitivity", "specificity")},
@@ -115,7 +115,7 @@ def row(one: Compared) -> dict[str, str]:
     cells |= {f"AUROC on {found['set']}": estimate(found["auroc"]) for found in one.results["external"]["sets"]}
     region = next((r for r in one.results["region_ablation"] if r["region"] == "outside the lungs"), None)
     if region:
-        cells["small CNNs outside the lungs, AUROC"] = f"{region['mean']:.3f}"
+        cells["small CNNs outside the lungs, AUROC"] = mean_and_interval(region)
     return cells | {f"verdict: {each['cue']}": each["verdict"] for each in one.results["verdicts"]}
 
 

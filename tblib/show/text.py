@@ -62,6 +62,11 @@ def mean_sd(row: dict[str, Any]) -> str:
     return f"{row['mean']:.3f}" + ("" if row["sd"] is None else f" ± {row['sd']:.3f}")
 
 
+def mean_and_interval(row: dict[str, Any]) -> str:
+    """`mean_sd` over trainings with the 95 % interval over films, as text."""
+    return mean_sd(row) if row["low"] is None else f"{mean_sd(row)} ({row['low']:.3f} to {row['high']:.3f})"
+
+
 def of_trainings(seeds: int) -> str:
     """What `mean_sd` is of, as text: ``1 training`` or ``mean ± sd of 3 trainings``."""
     return ("" if seeds == 1 else "mean ± sd of ") + how_many(seeds, "training")
