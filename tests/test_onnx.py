@@ -146,6 +146,15 @@ def two_outputs():
     return graph(nodes, [tensor("x", ["n", 1, 32, 32])], [tensor("p", ["n"]), tensor("q", ["n"])])
 
 
+def labelled(kind: int):
+    """A model whose output is no floating-point number: bytes of a quantised one, or names of classes."""
+    model = brightness(GOOD, last="Identity")
+    model.graph.node.append(onnx.helper.make_node("Cast", ["p"], ["label"], to=kind))
+    del model.graph.output[:]
+    model.graph.output.append(tensor("label", ["n"], kind))
+    return model
+
+
 def own_operator():
     node = onnx.helper.make_node("Mine", ["x"], ["p"], domain="com.example")
     model = graph([node], [tensor("x", ["n", 1, 32, 32])], [tensor("p", ["n"])])
@@ -177,6 +186,8 @@ TROUBLE = [
     (lambda: brightness(["n", 1, "h", "w"]), LEAST, "say the size that it was trained with"),
     (lambda: brightness(["n", "c", "h", "w"]), LEAST, "say layout: nchw or nhwc"),
     (lambda: brightness(GOOD, kind=9), LEAST, "is of tensor(bool); films can be given as"),
+    (lambda: labelled(2), LEAST, "is of tensor(uint8); scores are tensor(float)"),
+    (lambda: labelled(8), LEAST, "is of tensor(string); scores are tensor(float)"),
     (lambda: brightness(GOOD), "output: softmax\npositive_index: 1\nscale: 1\n", "several numbers per film. Correct"),
 ]  # fmt: skip
 

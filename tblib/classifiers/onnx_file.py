@@ -28,6 +28,7 @@ TYPES: dict[str, type[np.generic]] = {  # onnxruntime's names of input types -> 
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
 }
+NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # types of outputs
 AXES = {"nchw": 4, "nhwc": 4, "nhw": 3}  # layout -> axes of the input, the films first
 SAME = 1e-4  # scores of a film alone and beside another may differ by so much
 MEMORY = 2.5  # a loaded model takes about so many times its file
@@ -133,6 +134,12 @@ def open_onnx(path: Path, spec: Spec) -> OnnxClassifier:
         )
     if given.type not in TYPES:
         raise ClassifierError(f"The input of {path} is of {given.type}; films can be given as {', '.join(TYPES)}.")
+    if output.type not in NUMBERS:
+        raise ClassifierError(
+            f"The output {printable(output.name)} of {path} is of {output.type}; scores are {', '.join(NUMBERS)}. "
+            "Export the model with such outputs (tf2onnx: --dequantize; skl2onnx: zipmap False), or name another one: "
+            "output_name."
+        )
     whole, batch = _completed(spec, given.shape, path)
     digests = [file_digest(file) for file in files]
     digest, about = ",".join(digests), _about(graph, path, files, session, given, output) | {"SHA-256": digests[0]}
