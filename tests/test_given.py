@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ from tblib.audit.edited import edited_films
 from tblib.audit.study import open_audit
 from tblib.catalogue import catalogued_database
 from tblib.classifiers.export import export
-from tblib.classifiers.opened import open_given, open_model
+from tblib.classifiers.opened import give_model, open_given, open_model
 from tblib.classifiers.protocol import ClassifierError, file_logits
+from tblib.classifiers.spec import SpecError
 from tblib.classifiers.trained import load_model
 from tblib.predict.panel import prediction_panel
 from tblib.predict.predictor import open_predictor, predict_files
@@ -52,18 +52,41 @@ def test_the_same_network_answers_alike_in_every_way(smoke, exported, theirs, tm
     assert panel.case.answer.score.probability == pytest.approx(own[files[0]], abs=1e-5)
 
 
-def test_the_same_edits_move_it_alike_in_every_way(smoke, exported, theirs):
-    """So its verdicts are the same whether it is given as an ONNX file or as the model file of tblib."""
-    audit = open_audit(theirs, "smoke", None, None, 50, 0)
-    assert not audit.trained_here
-    assert open_audit(smoke, "smoke", None, None, 50, 0).trained_here
-    itself = replace(audit, model=load_model(smoke.path("model.safetensors")))
+def test_its_verdicts_are_the_same_in_every_way(smoke, exported, theirs, tmp_path):
+    """Trained by the run, given in an ONNX file whose spec says that it has seen the films, given as its model file."""
+    assert open_audit(theirs, "smoke", None, None, 50, 0).trained_here
+    told = [
+        [(row["verdict"], row["reason"]) for row in run.facts("shortcuts.json")["verdicts"]] for run in (smoke, theirs)
+    ]
+    assert told[0] == told[1]
+    run = Run(tmp_path / "as_file")
+    shutil.copytree(theirs.folder, run.folder)
+    run.path("run.json").unlink()
+    given = give_model(run, str(smoke.path("model.safetensors")), None)
+    assert given.facts()["seen"] == "yes"  # its file tells
+    audit, itself = (open_audit(each, "smoke", None, None, 50, 0) for each in (theirs, run))
+    assert (audit.of_tblib, itself.of_tblib, itself.trained_here) == (True, True, True)
     one, other = (edited_films(each) for each in (audit, itself))
     assert one.pairs.keys() == other.pairs.keys()
     for way, pairs in one.pairs.items():
         np.testing.assert_array_equal(pairs.edited, other.pairs[way].edited)
         np.testing.assert_allclose(pairs.after, other.pairs[way].after, atol=1e-4)
         np.testing.assert_allclose(pairs.before, other.pairs[way].before, atol=1e-4)
+
+
+def test_a_model_that_has_not_seen_the_films_is_judged_as_a_stranger(theirs, exported, smoke, tmp_path):
+    run = Run(tmp_path / "stranger")
+    shutil.copytree(theirs.folder, run.folder)
+    run.path("run.json").unlink()
+    for seen in ("no", "unknown"):
+        spec = tmp_path / f"{seen}.yml"
+        spec.write_text(exported[1].read_text(encoding="utf-8").replace("'yes'", f"'{seen}'"), encoding="utf-8")
+        give_model(run, str(exported[0]), str(spec))
+        assert not open_audit(run, "smoke", None, None, 50, 0).trained_here
+    denied = tmp_path / "denied.yml"
+    denied.write_text("seen: no\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="was trained on this database"):
+        give_model(run, str(smoke.path("model.safetensors")), str(denied))
 
 
 def test_a_given_model_is_judged_on_all_films_but_those_of_validation(theirs):

@@ -54,7 +54,8 @@ def measure(audit: Audit, films: EditedFilms, references: References) -> dict[st
     """
     among = [_among_references(audit, films, references)] if references.logits else []
     if not audit.budget.planted:
-        return stored(audit.budget, audit.trained_here) | {"controls": among, "trained_on": len(audit.reference_rows)}
+        known = stored(audit.budget, audit.trained_here and audit.of_tblib)
+        return known | {"controls": among, "trained_on": len(audit.reference_rows)}
     cues = [cue for cue in EDITED if (cue.name, PUT) in films.pairs]
     plants = [
         (cue, p, seed, carriers(audit, cue, p, seed))
@@ -87,10 +88,11 @@ def at(power: dict[str, Any], cue: str) -> Estimate | None:
 
 def stored(budget: Budget, trained_here: bool) -> dict[str, Any]:
     """The curve of the stored control study on SYNTHETIC films, if it was made with the code at hand, in the way in
-    which this budget judges a model that was trained on these films, or elsewhere; otherwise an empty one."""
+    which this budget judges a CNN of tblib that was trained on these films (`trained_here`), or any other model;
+    otherwise an empty one."""
     kept: dict[str, Any] = json.loads(STUDY.read_text(encoding="utf-8")) if STUDY.is_file() else {"digest": ""}
     if kept["digest"] != code_digest(*RULE, packages=False) or kept["way"] != way(budget, trained_here):
-        why = "this budget plants no cues, and the stored study is of other code, another budget or models trained here"
+        why = "this budget plants no cues, and the stored study is of other code, another budget or CNNs of tblib alone"
         return {"curve": [], "source": f"not measured: {why}"}
     return {"curve": kept["curve"], "source": kept["source"]}
 

@@ -32,7 +32,7 @@ from tblib.films.film import grey_of, resized
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_ps_within, ranking
 from tblib.mitigation import ModelInput, needs_lungs, on_films
 from tblib.phantoms import lungs
-from tblib.run import Run, usable
+from tblib.run import GIVEN, Run, usable
 
 LEVEL = THRESHOLDS["level"]
 FEWEST = 5  # minimum films of a group whose accuracy is reported
@@ -83,9 +83,17 @@ class Audit:
         """The model if it is a CNN of tblib, whose gradients are known; None if it is anything else."""
         return self.model if isinstance(self.model, TrainedModel) else None
 
+    @property
+    def of_tblib(self) -> bool:
+        """Whether the model is a CNN of tblib, as the control studies' are: by its model file, or exported."""
+        return isinstance(self.model, TrainedModel) or getattr(self.model, "of_tblib", False)
+
     @cached_property
     def trained_here(self) -> bool:
-        """Whether the model is the one that this run's training step left, and so was trained on these very films."""
+        """Whether the model was trained on these very films: it is the one that this run's training step left, or one
+        given to the run of which that is known."""
+        if self.run.path(GIVEN).is_file():
+            return bool(self.run.facts(GIVEN)["seen"] == "yes")
         if self.network is None or not self.run.path("training.json").is_file():
             return False
         left = self.run.facts("training.json")

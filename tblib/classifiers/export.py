@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from tblib.classifiers.onnx_file import OWN
 from tblib.classifiers.protocol import ClassifierError
 from tblib.classifiers.spec import Spec
 from tblib.classifiers.trained import load_model
@@ -13,6 +14,7 @@ from tblib.system.files import replacing
 
 FILES = ("model.onnx", "model.yml")
 OPSET = 18
+NOTE = "# Of the films of the run that the CNN is from; before an audit on films of others, change seen to no."
 
 
 def export(run: Run, overwrite: bool = False) -> tuple[Path, Path]:
@@ -52,7 +54,8 @@ def export(run: Run, overwrite: bool = False) -> tuple[Path, Path]:
     with replacing(model) as part:
         _write(trained.cnn, film, part)
     with replacing(spec) as part:
-        part.write_text(yaml.safe_dump(told.plain(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        content = yaml.safe_dump(told.plain(), sort_keys=False, allow_unicode=True)
+        part.write_text(f"{NOTE}\n{content}", encoding="utf-8")
     return model, spec
 
 
@@ -62,15 +65,16 @@ def _write(cnn: torch.nn.Module, film: torch.Tensor, path: Path) -> None:
         import onnxscript  # noqa: F401  (what the exporter needs, checked here for a sentence instead of a traceback)
     except ImportError as error:
         raise ClassifierError(f"ONNX files need another package ({error}): pip install -e '.[onnx]'") from error
-    torch.onnx.export(
+    program = torch.onnx.export(
         cnn,
         (film,),
-        str(path),
         dynamo=True,
-        external_data=False,
         verbose=False,
         opset_version=OPSET,
         input_names=["films"],
         output_names=["logits"],
         dynamic_shapes={"films": {0: torch.export.Dim("films")}},
     )
+    assert program is not None
+    program.model.producer_name = OWN
+    program.save(str(path), external_data=False)

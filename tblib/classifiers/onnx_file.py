@@ -30,6 +30,7 @@ TYPES: dict[str, type[np.generic]] = {  # onnxruntime's names of input types -> 
 }
 NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")  # types of outputs
 AXES = {"nchw": 4, "nhwc": 4, "nhw": 3}  # layout -> axes of the input, the films first
+OWN = "tblib"  # producer of exported CNNs
 SAME = 1e-4  # scores of a film alone and beside another may differ by so much
 MEMORY = 2.5  # a loaded model takes about so many times its file
 
@@ -44,6 +45,7 @@ class OnnxClassifier:
         batch: films that it takes at once; None for any number.
         about: facts about the file for people, name -> text.
         operators: operator -> how often it is in the graph; largest first.
+        producer: what made the file, as it says.
     """
 
     path: Path
@@ -56,11 +58,17 @@ class OnnxClassifier:
     batch: int | None
     about: dict[str, str] = field(default_factory=dict)
     operators: dict[str, int] = field(default_factory=dict)
+    producer: str = ""
 
     @property
     def name(self) -> str:
         """Name in its spec, else that of its file."""
         return self.spec.name or printable(self.path.stem)
+
+    @property
+    def of_tblib(self) -> bool:
+        """Whether the file is an exported CNN of tblib."""
+        return self.producer == OWN
 
     @property
     def channels(self) -> int:
@@ -145,10 +153,9 @@ def open_onnx(path: Path, spec: Spec) -> OnnxClassifier:
     digest, about = ",".join(digests), _about(graph, path, files, session, given, output) | {"SHA-256": digests[0]}
     operators = _counted([node.op_type for node in graph.graph.node])
     found = OnnxClassifier(path, whole, digest, session, given.name, output.name, given.type, batch, about, operators)
-    at_once = _at_once(found)
-    return replace(
-        found, batch=at_once, about=about | {"films at once": "any number" if at_once is None else str(at_once)}
-    )
+    batch = _at_once(found)
+    about |= {"films at once": "any number" if batch is None else str(batch)}
+    return replace(found, batch=batch, about=about, producer=graph.producer_name)
 
 
 def _at_once(model: OnnxClassifier) -> int | None:

@@ -1,6 +1,6 @@
 """The model of a run: tblib's CNN that it trained, or a model given to it, which ``model.json`` tells of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,16 +142,30 @@ def give_model(run: Run, model: str, spec: str | None) -> Given:
 
     Raises:
         ClassifierError: it cannot be used, or sees colour, and the films were prepared in grey.
-        SpecError, ModelError: see `open_given`.
+        SpecError: the spec says that the model was not trained on these films, and it was; or see `open_given`.
+        ModelError: see `open_given`.
     """
-    given = open_given(model, spec)
     preparation = run.facts("preparation.json")
+    given = _known_films(open_given(model, spec), preparation["database"])
     how = f"prepare the films again with {run.command('--from', 'preparation')} -p"
     refuse_prepared(given, preparation.get("channels", 1), preparation.get("mitigation"), how)
     write_json(run.path(GIVEN), given.facts())
     for file in (MODEL, "history.csv", "training.json"):
         run.path(file).unlink(missing_ok=True)
     return given
+
+
+def _known_films(given: Given, database: str) -> Given:
+    """The model, with `seen` as its file tells: a CNN of tblib keeps the digest of the database that it was trained on.
+
+    Raises:
+        SpecError: the spec says otherwise.
+    """
+    if not isinstance(given.classifier, TrainedModel) or given.classifier.preparation.get("database") != database:
+        return given
+    if given.spec.seen == "no":
+        raise SpecError(f"The spec says seen: no, and {given.model} was trained on this database. Say seen: yes.")
+    return replace(given, spec=replace(given.spec, seen="yes"))
 
 
 def refuse_prepared(given: Given, channels: int, mitigation: str | None, how: str) -> None:
