@@ -48,7 +48,8 @@ threshold: 0.5        # at or above which probability the model calls a film pos
 # --- where it comes from, for the report ---
 name: a model of somebody else
 trained_on: not known # free text
-seen: unknown         # may the films at hand have been among those that it was trained on: yes, no or unknown
+seen: unknown         # were the films at hand among those that it was trained on: yes, no or unknown; with yes it is
+                      # compared with networks that have seen the films' cues, too, else also with some that have not
 """
 LEAST_SIDE, MOST_SIDE = 8, 4096  # px of an input
 FILTERS = {  # resize -> Pillow's filter, and the name of OpenCV's
