@@ -132,8 +132,6 @@ def test_a_square_is_cut_from_the_middle_and_rows_from_the_resized_film():
 
 # --- outputs
 
-SIGMOIDS = {"output": "probability", "scale": 1}
-
 
 def test_outputs_become_probabilities_of_the_positive_class():
     two = np.array([[0.9, 0.1], [0.25, 0.75]])
@@ -149,8 +147,8 @@ def test_outputs_become_probabilities_of_the_positive_class():
     against = spec_of({"output": "probability", "scale": 1, "positive_index": 0}, "")
     np.testing.assert_allclose(probabilities_of(np.array([0.2]), against, 1), [0.8])
     findings = np.array([[0.9, 0.7, 0.2]])  # of several, each a probability of its own
-    np.testing.assert_allclose(probabilities_of(findings, spec_of(SIGMOIDS | {"positive_index": 0}, ""), 1), [0.9])
-    np.testing.assert_allclose(probabilities_of(findings, spec_of(SIGMOIDS | {"negative_index": 2}, ""), 1), [0.8])
+    np.testing.assert_allclose(probabilities_of(findings, spec_of(LEAST | {"positive_index": 0}, ""), 1), [0.9])
+    np.testing.assert_allclose(probabilities_of(findings, spec_of(LEAST | {"negative_index": 2}, ""), 1), [0.8])
     before = {"output": "logit", "scale": 1, "positive_index": 2}
     np.testing.assert_allclose(probabilities_of(np.array([[5, 5, np.log(3)]]), spec_of(before, ""), 1), [0.75])
 
@@ -173,10 +171,10 @@ def test_positive_and_negative_index_say_the_same_of_two_sides(values, index):
 @pytest.mark.parametrize(("output", "spec", "sentence"), [
     (np.ones((2, 2)), {"output": "softmax", "positive_index": 0}, "sum to 2, not 1"),
     (np.ones((2, 1)), {"output": "softmax", "positive_index": 0}, "several numbers per film"),
-    (np.ones((2, 3)), SIGMOIDS, "has 3 numbers per film, and the spec does not say which of them is tuberculosis"),
-    (np.ones((2, 1)), SIGMOIDS | {"positive_index": 2}, "positive_index must be left out, or be positive_index: 1"),
-    (np.ones((2, 1)), SIGMOIDS | {"negative_index": 0}, "negative_index must be left out"),
-    (np.ones((3, 1)), SIGMOIDS, "for 2 films"),
+    (np.ones((2, 3)), LEAST, "has 3 numbers per film, and the spec does not say which of them is tuberculosis"),
+    (np.ones((2, 1)), LEAST | {"positive_index": 2}, "positive_index must be left out, or be positive_index: 1"),
+    (np.ones((2, 1)), LEAST | {"negative_index": 0}, "negative_index must be left out"),
+    (np.ones((3, 1)), LEAST, "for 2 films"),
     (np.full((2, 2), 0.5), {"output": "softmax", "positive_index": 2}, "has 2 numbers per film, 0 to 1"),
 ])  # fmt: skip
 def test_an_output_that_the_spec_does_not_describe_is_a_sentence(output, spec, sentence):

@@ -86,7 +86,7 @@ class Audit:
     @property
     def of_tblib(self) -> bool:
         """Whether the model is a CNN of tblib, as the control studies' are: by its model file, or exported."""
-        return isinstance(self.model, TrainedModel) or getattr(self.model, "of_tblib", False)
+        return self.network is not None or getattr(self.model, "of_tblib", False)
 
     @cached_property
     def trained_here(self) -> bool:

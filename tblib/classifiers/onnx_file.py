@@ -45,7 +45,7 @@ class OnnxClassifier:
         batch: films that it takes at once; None for any number.
         about: facts about the file for people, name -> text.
         operators: operator -> how often it is in the graph; largest first.
-        producer: what made the file, as it says.
+        of_tblib: whether the file is an exported CNN of tblib.
     """
 
     path: Path
@@ -58,17 +58,12 @@ class OnnxClassifier:
     batch: int | None
     about: dict[str, str] = field(default_factory=dict)
     operators: dict[str, int] = field(default_factory=dict)
-    producer: str = ""
+    of_tblib: bool = False
 
     @property
     def name(self) -> str:
         """Name in its spec, else that of its file."""
         return self.spec.name or printable(self.path.stem)
-
-    @property
-    def of_tblib(self) -> bool:
-        """Whether the file is an exported CNN of tblib."""
-        return self.producer == OWN
 
     @property
     def channels(self) -> int:
@@ -155,7 +150,7 @@ def open_onnx(path: Path, spec: Spec) -> OnnxClassifier:
     found = OnnxClassifier(path, whole, digest, session, given.name, output.name, given.type, batch, about, operators)
     batch = _at_once(found)
     about |= {"films at once": "any number" if batch is None else str(batch)}
-    return replace(found, batch=batch, about=about, producer=graph.producer_name)
+    return replace(found, batch=batch, about=about, of_tblib=graph.producer_name == OWN)
 
 
 def _at_once(model: OnnxClassifier) -> int | None:
@@ -165,9 +160,10 @@ def _at_once(model: OnnxClassifier) -> int | None:
     time.
     """
     films = [np.full((8, 8), level, np.uint8) for level in (0, 255)]
-    alone = np.concatenate([model.scores([film]) for film in films])
     if model.batch:
+        model.scores(films[:1])
         return model.batch
+    alone = np.concatenate([model.scores([film]) for film in films])
     try:
         together = model.scores(films)
     except (ClassifierError, SpecError):
