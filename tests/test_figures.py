@@ -10,7 +10,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from tblib.audit import baselines
-from tblib.eda import balance, prevalence
+from tblib.eda import balance, prevalence, sample
+from tblib.films.database import open_database
 from tblib.show import evaluation, plots, training
 
 
@@ -57,6 +58,15 @@ def test_every_picture_of_a_run_says_synthetic_and_has_an_alt_text(smoke):
                     assert alt.startswith("SYNTHETIC films. "), path.name
                     assert len(alt) > 40, alt
     assert pictures >= 15
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((1, 32, 32), "grey"), ((1, 32, 32, 3), "RGB")])
+def test_prepared_films_are_called_what_they_are(shape, kind, demo):
+    database = open_database(demo)
+    shown = sample.pick(database, sample.uncatalogued(database), 1, 0)[:1]
+    figure = sample.before_after_figure(shown, np.zeros(shape, np.uint8))
+    assert figure.axes[1].get_title() == f"{kind}, 32 px"
+    assert figure.get_label().endswith(f"32×32 {kind}.")
 
 
 def test_names_of_files_are_shown_as_they_are():

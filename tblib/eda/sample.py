@@ -103,15 +103,14 @@ def boxes_figure(shown: Sequence[Shown], columns: int = 6) -> Figure:
 
 
 def before_after_figure(shown: Sequence[Shown], images: Pixels) -> Figure:
-    """Films as stored, above the same films as the CNN gets them, uint8 (n, H, W)."""
-    count = len(shown)
-    figure = blank(
-        f"{count} films before and after preparation to {images.shape[1]}×{images.shape[2]} grey.", (1.25 * count, 3.0)
-    )
+    """Films as stored, above the same films as networks get them, uint8 (n, H, W), or (n, H, W, 3) in colour."""
+    count, kind = len(shown), "grey" if images.ndim == 3 else "RGB"
+    told = f"{count} films before and after preparation to {images.shape[1]}×{images.shape[2]} {kind}."
+    figure = blank(told, (1.25 * count, 3.0))
     axes = figure.subplots(2, count, squeeze=False)
     for i, item in enumerate(shown):
         draw_film(axes[0, i], item.film.pixels, f"{_name(item)}\n{item.film.mode}, {item.film.pixels.shape[0]} px")
-        draw_film(axes[1, i], images[i], f"grey, {images.shape[1]} px")
+        draw_film(axes[1, i], images[i], f"{kind}, {images.shape[1]} px")
     return figure
 
 
