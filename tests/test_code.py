@@ -54,10 +54,10 @@ def changed(before: dict[str, tuple[str, str]]) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize(("file", "old", "new", "page"), [
     ("eda/colour.py", '"#C0392B"', '"#FF0000"', {"eda"}),
-    ("eda/balance.py", "usable films", "films that can be used", {"eda"}),
+    ("eda/balance.py", "means nothing", "tells nothing", {"eda"}),
     ("show/training.py", "learning rate", "rate", {"training"}),
-    ("audit/regions.py", "alpha=0.18", "alpha=0.2", {"shortcuts"}),
-    ("show/plots.py", "DPI = 110", "DPI = 120", set()),  # see below: it is reached by show, which each page calls
+    ("audit/regions.py", "linewidth=4.5", "linewidth=4", {"shortcuts"}),
+    ("show/plots.py", "FONT = 9.0", "FONT = 9.5", set()),  # see below: it is reached by show, which each page calls
 ])  # fmt: skip
 def test_figures_and_words_make_pages_stale_and_no_numbers(edit, before, file, old, new, page):
     edit(file, old, new)

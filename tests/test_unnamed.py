@@ -48,7 +48,7 @@ def test_the_place_that_a_network_looks_at_is_found():
     assert strongest["points"] > 20
     assert strongest["auroc"]["low"] > 0.8
     told = unnamed.finding(found, ("N", "T"))
-    assert told.startswith("What is there? ")
+    assert told.startswith("Outside the lungs, these places move the model most")
     assert "row 1 and column 1 of 8" in told
     assert len(unnamed.table(found, ("N", "T"))) == len(found.places)
 

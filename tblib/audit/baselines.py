@@ -17,8 +17,8 @@ from tblib.eda import baselines
 from tblib.films.cues import AUDITED, Cue
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, ranking
 from tblib.run import judged
-from tblib.show.plots import GREY, VERMILION, panels, whiskers
-from tblib.show.text import estimate, estimates_table
+from tblib.show.plots import GREY, INK, WIDTH, legend_below, panels, whiskers
+from tblib.show.text import estimate, estimates_table, percent
 
 if TYPE_CHECKING:
     from tblib.audit.study import Audit  # imports torch, which the report does without
@@ -110,42 +110,54 @@ ALONE: dict[str, Callable[[Audit, Cue], Floats]] = {  # `Cue.baseline` -> score 
 
 def figure(results: dict[str, Any], majority_accuracy: float) -> Figure:
     """Accuracy (test films) and AUROC (all films) of each cue alone, and of the model."""
-    rows = {
-        name: (baseline["test"]["accuracy"], baseline["all"]["auroc"])
-        for name, baseline in results["baselines"].items()
-    }
-    rows["the model (whole film)"] = (results["cnn"]["accuracy"], results["cnn"]["auroc"])
+    found, cnn = results["baselines"], results["cnn"]
+    rows = {name: (baseline["test"]["accuracy"], baseline["all"]["auroc"]) for name, baseline in found.items()}
+    best = max(found, key=lambda name: rows[name][1]["value"])
+    rows["the model (whole film)"] = (cnn["accuracy"], cnn["auroc"])
     told = "; ".join(
         f"{name}: accuracy {acc['value']:.3f}, AUROC {auc['value']:.3f}" for name, (acc, auc) in rows.items()
     )
-    figure, axes = panels(f"What each cue alone reaches. {told}.", 2, (9.6, 3.4), sharey=True)
-    places = np.arange(len(rows))
-    for ax, column, title in (
-        (axes[0], 0, "accuracy on the films judged"),
-        (axes[1], 1, "AUROC (baselines: all films)"),
-    ):
+    alt = f"Without a lung in view “{best}” alone has AUROC {rows[best][1]['value']:.3f}, the model "
+    alt += f"{cnn['auroc']['value']:.3f}. Each cue alone, {told}."
+    figure, axes = panels(alt, 2, (WIDTH, 1.2 + 0.3 * len(rows)), sharey=True)
+    places, films = np.arange(len(rows)), next(iter(found.values()))
+    labels = (
+        f"accuracy (n = {cnn['films']:,} films)",
+        f"AUROC (baselines: n = {films['all']['films']:,} films,\ncross-validated; model: n = {cnn['films']:,})",
+    )
+    for column, (ax, label) in enumerate(zip(axes, labels, strict=True)):
         numbers = pd.DataFrame([row[column] for row in rows.values()])
-        for place, colour in zip(places, [GREY] * (len(rows) - 1) + [VERMILION], strict=True):
-            row = numbers.iloc[[place]]
-            whiskers(ax, row["value"], row["low"], row["high"], places[[place]], colour, "")
-        ax.set(title=title, xlim=(0.45, 1.01))
+        for own, colour, text, mark in (
+            (slice(None, -1), GREY, "baseline", "o"),
+            (slice(-1, None), INK, "the model", "D"),
+        ):
+            part = numbers.iloc[own]
+            whiskers(ax, part["value"], part["low"], part["high"], places[own], colour, f"{text} (95 % interval)", mark)
+        ax.set(xlabel=label, xlim=(min(0.45, numbers["low"].min() - 0.02), 1.01))
     axes[0].set_yticks(places, list(rows))
     axes[0].invert_yaxis()
-    axes[0].axvline(majority_accuracy, color=GREY, linestyle=":")
-    axes[1].axvline(0.5, color=GREY, linestyle=":")
+    axes[0].axvline(majority_accuracy, color=INK, linestyle="--", label="calling all films the commoner class")
+    axes[1].axvline(0.5, color=INK, linestyle=":", label="guessing")
+    legend_below(figure, 2)
     return figure
 
 
-def finding(results: dict[str, Any]) -> str:
-    """How the cues compare with the model."""
+def finding(results: dict[str, Any], majority_accuracy: float) -> str:
+    """How the cues compare with the model; one counts only if it is better than always naming the more common class."""
     cnn, cues = results["cnn"], results["baselines"]
-    reached = [name for name, cue in cues.items() if cue["test"]["accuracy"]["value"] >= cnn["accuracy"]["low"]]
+    better = [name for name, cue in cues.items() if cue["test"]["accuracy"]["low"] > majority_accuracy]
+    reached = [name for name in better if cues[name]["test"]["accuracy"]["value"] >= cnn["accuracy"]["low"]]
     best = max(cues, key=lambda name: cues[name]["all"]["auroc"]["value"])
-    found = f"{len(reached)} of {len(cues)} reach the interval of the model's accuracy on the same films"
+    text = (
+        f"Without a look at a lung, “{best}” separates the classes best: AUROC {estimate(cues[best]['all']['auroc'])}. "
+        f"{len(better)} of {len(cues)} such cues are more accurate on the films judged than always naming the more "
+        f"common class ({percent(majority_accuracy)})"
+    )
+    if not reached:
+        return f"{text}; none of them reaches the model's accuracy, {estimate(cnn['accuracy'], True)}."
     return (
-        f"Of the cues that see no lung, “{best}” separates the classes best (AUROC "
-        f"{estimate(cues[best]['all']['auroc'])}); {found}{' (' + '; '.join(reached) + ')' if reached else ''}. "
-        "An accuracy that such cues reach cannot show that a model reads lungs."
+        f"{text}, and {len(reached)} of these reach the model's interval, {estimate(cnn['accuracy'], True)}: "
+        f"{'; '.join(reached)}. An accuracy that they reach cannot show that a model reads lungs."
     )
 
 
@@ -153,4 +165,6 @@ def table(results: dict[str, Any], films: str = "all") -> pd.DataFrame:
     """One row per baseline, on ``all`` films (cross-validated) or on the ``test`` films alone, then with the model."""
     rows = {name: found[films] for name, found in results["baselines"].items()}
     rows |= {"the model": results["cnn"]} if films == "test" else {}
-    return estimates_table(baselines.estimates_of(rows), baselines.PERCENT)
+    where = "all films, cross-validated" if films == "all" else "the test films alone, beside the model"
+    caption = f"What each cue reaches without a look at a lung: {where}"
+    return estimates_table(baselines.estimates_of(rows), "baseline", caption, baselines.PERCENT)

@@ -19,11 +19,11 @@ from tblib.audit.views import BLIND, REGIONS, WHOLE
 from tblib.films.cues import EDITED
 from tblib.mitigation import ModelInput
 from tblib.prepare import read_images
-from tblib.show.plots import BLUE, GREY, VERMILION, entry, nothing, panels
+from tblib.show.plots import GREY, INK, PURPLE, entry, legend_below, panels, whiskers
 from tblib.show.text import NONE, by_name, mean_and_interval, mean_sd, of_trainings
 
 SEEN = {3: "in colour", 1: "in grey"}  # channels -> in words, in the order of figures and tables
-COLOURS = {3: VERMILION, 1: BLUE}
+LOOKS = {3: (PURPLE, "o"), 1: (GREY, "s")}  # colour and mark
 PARTS = tuple(name for name in REGIONS if name in ("border 5 %", BLIND.name))
 VIEWS = (*PARTS, WHOLE.name)
 TINT = next(cue for cue in EDITED if cue.name == "tint")
@@ -95,30 +95,37 @@ def _points(pair: Floats) -> float:
     return 100 * float((after - before).mean()) if after.size else 0.0
 
 
-def figure(found: list[dict[str, Any]]) -> Figure:
+def figure(found: list[dict[str, Any]]) -> Figure | str:
     """AUROC of small CNNs in colour and in grey on each view and external set, and what a tint does to them."""
     if not found:
-        return nothing(NONE_TRAINED)
+        return NONE_TRAINED
     told = "; ".join(f"{SEEN[row['channels']]}: {_told(row)}" for row in found)
-    figure, (left, right) = panels(f"Small CNNs in colour and in grey. {told}.", 2, (9.6, 3.2), width_ratios=(2, 1))
+    moved = " and ".join(f"{row['tint']['mean']:+.1f} {SEEN[row['channels']]}" for row in found)
+    alt = f"A tint moves small CNNs by {moved}, in points of probability. Their AUROC, {told}."
+    figure, (above, below) = panels(alt, 2, (6.4, 4.6), 1, height_ratios=(2.4, 1))
     names = [*VIEWS, *(one["set"] for one in found[0]["external"])]
-    for down, row in zip((-0.14, 0.14), found, strict=True):
-        colour, areas = COLOURS[row["channels"]], [*row["regions"].values(), *row["external"]]
-        for place, area in enumerate(areas):
-            left.hlines(place + down, area["low"], area["high"], color=colour, linewidth=1.4)
-            left.plot(area["mean"], place + down, "o", color=colour, markersize=5)
-        left.plot([], [], "o", color=colour, label=entry(SEEN[row["channels"]]))
+    for down, row in zip((-0.16, 0.16), found, strict=True):
+        colour, mark = LOOKS[row["channels"]]
+        areas = pd.DataFrame([*row["regions"].values(), *row["external"]])
+        label = entry(f"{SEEN[row['channels']]} ({of_trainings(row['seeds'])})")
+        whiskers(above, areas["mean"], areas["low"], areas["high"], np.arange(len(names)) + down, colour, label, mark)
         tint = row["tint"]
-        right.errorbar(tint["mean"], down, xerr=tint["sd"] or 0.0, fmt="o", color=colour)
-    left.axvline(0.5, color=GREY, linestyle=":")
-    left.set_yticks(range(len(names)), names)
-    left.invert_yaxis()
-    left.set(xlabel="AUROC, mean over seeds (95 % over films)")
-    left.legend(frameon=False, fontsize=8)
-    right.axvline(0, color=GREY, linestyle=":")
-    right.set(xlabel="a tint, points of probability over placebo", yticks=[], ylim=(0.6, -0.6))
-    for ax in (left, right):
+        below.errorbar(tint["mean"], down, xerr=tint["sd"] or 0.0, fmt=mark, color=colour, elinewidth=2)
+    above.axvline(0.5, color=INK, linestyle=":", label="guessing, or no effect")
+    counts = [found[0]["n"]] * len(VIEWS) + [one["n"] for one in found[0]["external"]]
+    above.set_yticks(range(len(names)), [f"{name} (n = {n})" for name, n in zip(names, counts, strict=True)])
+    above.invert_yaxis()
+    above.set(xlabel="AUROC, mean over trainings (95 % interval over films)")
+    below.axvline(0, color=INK, linestyle=":")
+    films = f"n = {found[0]['tint']['films']} films"
+    below.set(
+        xlabel=f"change of the probability over the placebo, points\n(+ towards the positive class; {films}; ± sd)"
+    )
+    below.set_yticks([0], ["with a tint"])
+    below.set_ylim(0.6, -0.6)
+    for ax in (above, below):
         ax.grid(visible=False, axis="y")
+    legend_below(figure, 2)
     return figure
 
 
@@ -161,4 +168,6 @@ def table(found: list[dict[str, Any]]) -> pd.DataFrame:
         sd = NONE if tint["sd"] is None else f"{tint['sd']:.1f}"
         cells["a tint, points of probability over placebo"] = f"{tint['mean']:+.1f} ± {sd} ({tint['films']} films)"
         rows.append(cells)
-    return by_name(pd.DataFrame(rows, columns=None if rows else ["CNNs"]), "CNNs").T
+    return by_name(
+        pd.DataFrame(rows, columns=None if rows else ["CNNs"]), "CNNs", "Small CNNs in colour and in grey"
+    ).T.rename_axis("figure")

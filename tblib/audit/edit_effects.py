@@ -14,14 +14,17 @@ from tblib.audit.effects import FEWEST_GROUPS, Effect, effect, mean_change, plai
 from tblib.audit.pairs import Viewers, added
 from tblib.audit.references import References
 from tblib.audit.study import Audit
-from tblib.audit.verdicts import draw_shifts, show_at_least
+from tblib.audit.verdicts import WAYS as MARKED
+from tblib.audit.verdicts import draw_shifts, keys_of_shifts, show_at_least
 from tblib.films.cues import AUDITED, EDITED, Cue
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
-from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, draw_film, nothing, panels, tiles
-from tblib.show.text import by_name, percent, signed
+from tblib.show.plots import FONT, INK, TOWARDS, WIDTH, draw_film, key, legend_below, panels, tiles
+from tblib.show.text import by_name, capital, percent, signed
 
 Scores = dict[Way, tuple[Floats, Floats]]  # logits after the edit and after the placebo
 WAYS, BOTH = (PUT, TAKEN), "both"
+TOLD = dict(zip(WAYS, ("put on films", "taken off films"), strict=True))
+COLUMNS = 4  # of the figure of doses
 DOSED = 60  # films, evenly spaced, on which doses are tried; a few more are possible
 TOO_FEW = "under five films"
 
@@ -181,46 +184,50 @@ def _dose(audit: Audit, dose: float, moved: Floats, group: Ints) -> dict[str, An
     return {"dose": dose, "n": len(moved), "mean": mean.value, "low": mean.low, "high": mean.high}
 
 
-def examples_figure(names: list[str], films: list[tuple[Pixels, Pixels, Pixels]]) -> Figure:
+def examples_figure(names: list[str], films: list[tuple[Pixels, Pixels, Pixels]]) -> Figure | str:
     """For each cue a film as it is, after the edit and after the placebo, all as the model sees them."""
     if not films:
-        return nothing("No cue can be edited on these films.")
-    figure, axes = tiles(3 * len(films), 9, f"Films as they are, edited and with a placebo: {', '.join(names)}.")
+        return "No cue can be edited on these films."
+    alt = f"Each of {len(names)} cues can be put on a film, and its placebo: {', '.join(names)}."
+    figure, axes = tiles(3 * len(films), 6, alt)
     for place, (name, triple) in enumerate(zip(names, films, strict=True)):
-        for ax, film, what in zip(axes[3 * place : 3 * place + 3], triple, ("as it is", name, "placebo"), strict=True):
+        titles = ("as it is", f"with {name}".replace(", ", ",\n"), "with placebo")
+        for ax, film, what in zip(axes[3 * place : 3 * place + 3], triple, titles, strict=True):
             draw_film(ax, film, what)
     return figure
 
 
 def figure(edited: dict[str, CueEffects]) -> Figure:
     """Mean change of the probability, among reference networks, and share of prediction flips, in both directions."""
-    ways = ((PUT, VERMILION, "o", "put on films without it"), (TAKEN, BLUE, "s", "taken off carriers"))
     names = [name for name, found in edited.items() if any(getattr(found, way) for way in WAYS)]
+    each = [(name, way, one) for name in names for way in WAYS if (one := getattr(edited[name], way))]
     told = "; ".join(
-        f"{name}, {way}: {100 * one.shift:+.1f} points, {one.flips.value:.1%} of predictions"
-        for name in names
-        for way in WAYS
-        if (one := getattr(edited[name], way))
+        f"{name}, {TOLD[way]}: {100 * one.shift:+.1f} points, {percent(one.flips.value)} of predictions"
+        for name, way, one in each
     )
-    figure, axes = panels(f"Effects of edits over placebos. {told}.", 2, (9.6, 0.38 * len(names) + 1.2), sharey=True)
+    alt = "No cue could be edited on these films."
+    if each:
+        name, way, one = max(each, key=lambda item: item[2].shift)
+        alt = f"{capital(name)} moves the model most, by {100 * one.shift:+.1f} points towards its class ({TOLD[way]})."
+    figure, axes = panels(f"{alt} Over placebos, {told}.", 2, (WIDTH, 0.36 * len(names) + 1.5), sharey=True)
     for place, name in enumerate(names):
         both = [getattr(edited[name], way) for way in WAYS]
-        draw_shifts(axes[0], place, [one and plain(one) for one in both], [VERMILION, BLUE])
-        for down, one, (_, colour, mark, _) in zip((-0.14, 0.14), both, ways, strict=True):
+        draw_shifts(axes[0], place, [one and plain(one) for one in both], INK)
+        for down, one, (_, mark, hollow) in zip((-0.16, 0.16), both, MARKED, strict=True):
             if one:
-                axes[1].hlines(place + down, one.flips.low, one.flips.high, color=colour, linewidth=1.6)
-                axes[1].plot(one.flips.value, place + down, mark, color=colour, markersize=5)
+                axes[1].hlines(place + down, one.flips.low, one.flips.high, color=INK, linewidth=1.6)
+                face = "white" if hollow else INK
+                axes[1].plot(one.flips.value, place + down, mark, color=INK, markerfacecolor=face, markersize=5.5)
     show_at_least(axes[0])
-    for _, colour, mark, label in ways:
-        axes[1].plot([], [], mark, color=colour, label=label)
-    axes[1].plot([], [], "|", color=GREY, label="reference networks")
-    for ax, title in zip(axes, ("probability, edit over placebo", "share of predictions flipped"), strict=True):
-        ax.axvline(0, color=GREY, linestyle=":")
-        ax.set(xlabel=f"{title}, towards the cue's class")
+    for ax, title in zip(axes, ("change of the probability, points", "net share of predictions flipped"), strict=True):
+        ax.axvline(0, color=INK, linestyle=":")
+        ax.set(xlabel=f"{title}\n({TOWARDS})")
         ax.grid(visible=False, axis="y")
-    axes[0].set_yticks(range(len(names)), names)
+    counts = {name: [one.n for of, _, one in each if of == name] for name in names}
+    ticks = [f"{name}\n(n = {' and '.join(map(str, counts[name]))})" for name in names]
+    axes[0].set_yticks(range(len(names)), ticks)
     axes[0].invert_yaxis()
-    axes[1].legend(frameon=False, fontsize=8)
+    legend_below(figure, 3, [*keys_of_shifts(), key("95 % interval over films", INK, line="-")])
     return figure
 
 
@@ -235,14 +242,14 @@ def finding(edited: dict[str, CueEffects]) -> str:
     if not found:
         return "No cue could be edited on these films."
     strongest = sorted(found, key=lambda item: -item[2].shift)[:3]
-    told = "; ".join(
-        f"{name} {text} {one.n} films: {100 * one.shift:+.1f} points (reference networks: {_among(one)}), "
+    told = [
+        f"{name}, {text} {one.n} films: {100 * one.shift:+.1f} points (reference networks {_among(one)}), "
         f"{percent(one.flips.value or 0)} of the predictions flipped"
         for name, text, one in strongest
-    )
+    ]
     return (
-        "Over their placebos and towards the class that the cue goes with, these move the model's probability most: "
-        f"{told}."
+        "These edits move the model's probability most, beyond their placebos and towards the class that the cue goes "
+        f"with: {'; '.join(told)}. An edit that moves the model further than the reference networks shows use."
     )
 
 
@@ -267,27 +274,47 @@ def table(edited: dict[str, CueEffects], classes: tuple[str, str]) -> pd.DataFra
             row |= {"p among them": "not tested" if one.p is None else f"{one.p:.3g}"}
             row |= {f"on {label}": signed(Estimate(**part["mean"])) if part else TOO_FEW for label, part in by.items()}
             rows.append(row)
-    return by_name(pd.DataFrame(rows, columns=None if rows else ["cue"]), "cue")
+    return by_name(
+        pd.DataFrame(rows, columns=None if rows else ["cue"]), "cue", "What each edit changes beyond its placebo"
+    )
 
 
-def doses_figure(edited: dict[str, CueEffects]) -> Figure:
-    """Mean change of the logit over the placebo at each dose of each cue's edit."""
-    told, shown = [], {name: found.doses for name, found in edited.items() if found.doses}
-    figure, (ax,) = panels("", 1, (6.8, 3.2))
-    for place, (name, rows) in enumerate(shown.items()):
-        rows = tuple(row for row in rows if row["mean"] is not None)
-        if not rows:
-            continue
-        told.append(f"{name}: " + ", ".join(f"×{row['dose']:g} {row['mean']:+.2f}" for row in rows))
-        colour = (VERMILION, BLUE, GREEN, ORANGE, SKY, "black", GREY)[place % 7]
-        x, y = [row["dose"] for row in rows], [row["mean"] for row in rows]
-        ax.fill_between(x, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, alpha=0.12)
-        ax.plot(x, y, marker=MARKS[place % len(MARKS)], color=colour, label=name)
-    ax.axhline(0, color=GREY, linestyle=":")
-    ax.set(xlabel="dose (1 is the edit that is judged)", ylabel="logit towards positive, over placebo")
-    ax.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
-    figure.set_label(f"Dose and response of edits, in logits over the placebo. {'; '.join(told)}.")
+def doses_figure(edited: dict[str, CueEffects]) -> Figure | str:
+    """Mean change of the logit over the placebo at each dose of each cue's edit, towards the cue's class."""
+    shown = {}
+    for name, found in edited.items():
+        rows = [row for row in found.doses or () if row["mean"] is not None]
+        if rows:
+            shown[name] = [_towards(row, found.towards) for row in rows]
+    if not shown:
+        return "No cue was put on enough films at several doses."
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"×{row['dose']:g} {row['mean']:+.2f}" for row in rows) for name, rows in shown.items()
+    )
+    grow = [name for name, rows in shown.items() if all(a["mean"] < b["mean"] for a, b in pairwise(rows))]
+    alt = f"For {len(grow)} of {len(shown)} cues the effect grows with the dose. Logits over the placebo, {told}."
+    lines = -(-len(shown) // COLUMNS)
+    figure, axes = panels(alt, len(shown), (WIDTH, 1.85 * lines + 0.5), COLUMNS, sharey=True)
+    for ax, (name, rows) in zip(axes, shown.items(), strict=True):
+        x = [row["dose"] for row in rows]
+        ax.vlines(x, [row["low"] for row in rows], [row["high"] for row in rows], color=INK, linewidth=1.4)
+        ax.plot(x, [row["mean"] for row in rows], "o-", color=INK, markersize=4.5)
+        ax.axhline(0, color=INK, linestyle=":")
+        counts = sorted({row["n"] for row in rows})
+        title = f"{name}\nn = {' to '.join(map(str, counts))} films".replace(", ", ",\n")
+        ax.set(title=title, xlim=(0.3, 2.2), xticks=(0.5, 1, 2))
+    for ax in axes[::COLUMNS]:
+        ax.set_ylabel("change of the logit\nover the placebo")
+    figure.supxlabel(
+        f"dose (1: the edit that is judged); changes are {TOWARDS};\nbars: 95 % interval over films", fontsize=FONT
+    )
     return figure
+
+
+def _towards(row: dict[str, Any], towards: float) -> dict[str, Any]:
+    """A row of `CueEffects.doses`, towards the positive class, as an effect towards the cue's class."""
+    low, high = sorted((towards * row["low"], towards * row["high"]))
+    return row | {"mean": towards * row["mean"], "low": low, "high": high}
 
 
 def doses_finding(edited: dict[str, CueEffects]) -> str:
@@ -298,5 +325,5 @@ def doses_finding(edited: dict[str, CueEffects]) -> str:
         if len(means) > 1 and all(abs(b) > abs(a) and a * b > 0 for a, b in pairwise(means)):
             rising.append(name)
     if not rising:
-        return "No edit moves the logit further, the same way, at each higher dose."
-    return f"The higher the dose, the further, and the same way, the logit moves for: {', '.join(rising)}."
+        return "No edit moves the logit further, in the same direction, at each higher dose."
+    return f"These edits move the logit further, in the same direction, at each higher dose: {', '.join(rising)}."

@@ -15,8 +15,8 @@ from tblib.films import duplicates
 from tblib.metrics import Estimate, auroc
 from tblib.phantoms import lungs
 from tblib.run import judged
-from tblib.show.plots import BLUE, VERMILION, entry, nothing, panels
-from tblib.show.text import NONE, by_name, estimate, point_text
+from tblib.show.plots import CLASSES, FEW, GREY, draw_counts, entry, key, legend_below, panels
+from tblib.show.text import NONE, by_name, estimate, how_many, point_text
 
 COLUMNS = ("set", "file", "target", "group", "logit")  # of `scored`
 
@@ -93,23 +93,30 @@ def _dice(name: str, known: Mask, estimated: Mask) -> dict[str, Any]:
     return {"set": name, "n": len(values), "dice": float(values.mean()), "p5": float(low), "p95": float(high)}
 
 
-def figure(found: dict[str, Any], classes: tuple[str, str]) -> Figure:
+def figure(found: dict[str, Any], classes: tuple[str, str]) -> Figure | str:
     """Score histograms per class: internal test films in the top row, each external set below."""
     sets = found["sets"]
     if not sets:
-        return nothing("No external database was given (parameter external), so no other hospital's films are shown.")
-    told = "; ".join(f"{one['set']}: AUROC {one['auroc']['value']:.3f}" for one in sets)
-    figure, axes = panels(f"Score histograms inside and outside. {told}.", 1 + len(sets), (3.4 * (1 + len(sets)), 2.8))
+        return "No external database was given (parameter external), so no other hospital's films are shown."
+    told = "; ".join(f"{one['set']}: AUROC {estimate(one['auroc'])} on {one['n']} films" for one in sets)
+    worst = min(sets, key=lambda one: one["auroc"]["value"])
+    guesses = [one["set"] for one in sets if one["auroc"]["low"] <= 0.5]
+    alt = f"On {worst['set']} the model separates the classes with AUROC {worst['auroc']['value']:.3f}"
+    alt += ", not shown to be better than guessing." if worst["set"] in guesses else "."
+    figure, axes = panels(f"{alt} {told}.", 1 + len(sets), (6.4, 1.9 * (1 + len(sets)) + 0.7), 1, sharex=True)
     shown = [("this database", sets[0]["internal_histograms"], None)]
     shown += [(one["set"], one["histograms"], one) for one in sets]
     for ax, (name, counts, one) in zip(axes, shown, strict=True):
-        for label, colour in (("0", BLUE), ("1", VERMILION)):
-            share = np.array(counts[label]) / max(sum(counts[label]), 1)
-            edges = np.linspace(0, 1, len(share) + 1)
-            ax.stairs(share, edges, color=colour, fill=True, alpha=0.45, label=entry(classes[int(label)]))
-        title = name if one is None else f"{name}: AUROC {one['auroc']['value']:.3f}"
-        ax.set(title=title, xlabel="score", ylabel="share of the class's films" if ax is axes[0] else "")
-    axes[0].legend(frameon=False, fontsize=8)
+        own = [np.array(counts[label]) for label in ("0", "1")]
+        draw_counts(ax, own, np.linspace(0, 1, len(own[0]) + 1), classes)
+        title = f"{name}, n = " + " + ".join(
+            f"{each.sum():,} {label}" for each, label in zip(own, classes, strict=True)
+        )
+        title += f", AUROC {one['auroc']['value']:.3f}" if one else ""
+        ax.set(title=title, ylabel="share of films", xlim=(-0.01, 1.01))
+    axes[-1].set_xlabel("score (probability)")
+    marks = [key(entry(name), colour, line="-") for name, colour in zip(classes, CLASSES, strict=True)]
+    legend_below(figure, 3, [*marks, key(FEW, GREY, "|")])
     return figure
 
 
@@ -122,18 +129,28 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
     )
     fall = _fall(found)
     if not found["sets"]:
-        return f"No external database was given, so it is not known what the model does elsewhere. {fall} {dice}"
+        return f"How the model does elsewhere is not known: no films of another hospital were given. {fall} {dice}"
     told = []
     for one in found["sets"]:
         point = one["points"]["sensitivity_90"]
         told.append(
-            f"On {one['n']} films of “{one['set']}” the AUROC is {estimate(one['auroc'])} against "
-            f"{estimate(metrics['auroc'])} inside{', inverted' if one['inverted'] else ''}; at the threshold that "
-            f"finds 90 % of {classes[1]} here, sensitivity is {estimate(point['sensitivity'], True)} and specificity "
-            f"{estimate(point['specificity'], True)} there. Films of this "
-            f"database that are among them, left out: {one['duplicates_left_out']}."
+            f"{_holding(one, metrics)} “{one['set']}”: AUROC {estimate(one['auroc'])} on {how_many(one['n'], 'film')} "
+            f"there, {estimate(metrics['auroc'])} inside. At the threshold that finds 90 % of {classes[1]} in "
+            f"validation it finds {estimate(point['sensitivity'], True)} there, and clears "
+            f"{estimate(point['specificity'], True)} of {classes[0]}. Films of this database among them, left out: "
+            f"{one['duplicates_left_out']}."
         )
     return " ".join([*told, fall, dice + "." if dice else ""])
+
+
+def _holding(one: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Whether what the model reaches inside holds on an external set, as the head of a sentence."""
+    if one["inverted"]:
+        return "The model ranks the wrong way on"
+    there, inside = one["auroc"], metrics["auroc"]
+    if None not in (there["high"], inside["low"]) and there["high"] < inside["low"]:
+        return "The model does not hold on"
+    return "The model is not shown to do worse on"
 
 
 def _fall(found: dict[str, Any]) -> str:
@@ -142,15 +159,15 @@ def _fall(found: dict[str, Any]) -> str:
     if guess is None:
         return ""
     text = (
-        f"With their pixels shuffled, so that only the histogram is left, the held-out films still give AUROC "
-        f"{guess['shuffled']:.3f}; {guess['inside']:.3f} inside less what that adds to chance leaves "
-        f"{estimate(guess['auroc'])}, an estimate of what other hospitals may see"
+        f"From these films alone, AUROC {estimate(guess['auroc'])} was to be expected elsewhere: the "
+        f"{guess['inside']:.3f} inside, less the {guess['shuffled'] - 0.5:.3f} above chance that films still give "
+        "whose pixels are shuffled, so that only their histogram is left"
     )
     sets = [
         f"{estimate(one['auroc'])} on “{one['set']}”, whose interval {_holds(one['auroc'], guess['auroc']['value'])} it"
         for one in found["sets"]
     ]
-    return f"{text}; measured: {'; '.join(sets)}." if sets else f"{text}."
+    return f"{text}. Measured: {'; '.join(sets)}." if sets else f"{text}."
 
 
 def _holds(interval: dict[str, float], value: float) -> str:
@@ -186,7 +203,9 @@ def table(metrics: dict[str, Any], found: dict[str, Any]) -> pd.DataFrame:
             shift = one["shift"][label]
             row[f"shift of scores (KS), {name}"] = f"{shift['ks']:.2f}, median {shift['median']:+.1f} logits"
         rows.append(row | {_point_name(name): _at(point) for name, point in one["points"].items()})
-    return by_name(pd.DataFrame(rows), "set").T
+    return by_name(pd.DataFrame(rows), "set", "The model on this database and at other hospitals").T.rename_axis(
+        "figure"
+    )
 
 
 def _point_name(name: str) -> str:

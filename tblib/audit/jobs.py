@@ -99,6 +99,16 @@ def _key(job: Job, digests: dict[int, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def need_scheduler(scheduler: str) -> None:
+    """Check that jobs can be run at the address of a Dask scheduler.
+
+    Raises:
+        JobError: `distributed` is not installed, or no scheduler answers there.
+    """
+    with _workers(scheduler):
+        pass
+
+
 @contextmanager
 def _workers(scheduler: str | None) -> Iterator[None]:
     """Where joblib's calls inside the block run."""

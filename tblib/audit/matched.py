@@ -11,8 +11,8 @@ from tblib.audit.fits import area
 from tblib.audit.study import FEWEST, MATCHED_ON, Audit
 from tblib.films.cues import AUDITED
 from tblib.metrics import Estimate, Scored, wilson
-from tblib.show.plots import BLUE, VERMILION, nothing, panels
-from tblib.show.text import by_name, estimate, interval_of, listed, percent
+from tblib.show.plots import INK, panels, whiskers
+from tblib.show.text import by_name, estimate, how_many, interval_of, listed, percent
 
 FEWEST_PAIRS = 10
 SCORES = {"equalised": "evenness of the histogram", "border_mean": "mean grey of the border", "grey_mean": "mean grey"}
@@ -94,17 +94,18 @@ def fall(own: dict[str, Any]) -> Estimate | None:
     return Estimate(own["whole"] - own["value"], own["whole"] - own["high"], own["whole"] - own["low"])
 
 
-def figure(matched: dict[str, Any]) -> Figure:
+def figure(matched: dict[str, Any]) -> Figure | str:
     """Accuracy of the model in each group of label and cues."""
     rows = matched["groups"]
     if not rows:
-        return nothing("No group of label and cues has films enough.")
-    told = "; ".join(f"{row['group']} {row['value']:.1%} of {row['n']}" for row in rows)
-    figure, (ax,) = panels(f"Accuracy by label and cues, worst first. {told}.", 1, (6.8, 0.32 * len(rows) + 1))
-    for place, row in enumerate(rows):
-        ax.hlines(place, row["low"], row["high"], color=VERMILION if place == 0 else BLUE, linewidth=2)
-        ax.plot(row["value"], place, "o", color=VERMILION if place == 0 else BLUE)
-    ax.set_yticks(range(len(rows)), [f"{row['group']} ({row['n']})" for row in rows])
+        return "No group of label and cues has films enough."
+    told = "; ".join(f"{row['group']} {percent(row['value'])} of {row['n']}" for row in rows)
+    worst = rows[0]
+    alt = f"The model is right least often on “{worst['group']}”, {percent(worst['value'])} of {worst['n']} films."
+    figure, (ax,) = panels(f"{alt} Accuracy by label and cues, {told}.", 1, (6.4, 0.32 * len(rows) + 1))
+    numbers = pd.DataFrame(rows)
+    whiskers(ax, numbers["value"], numbers["low"], numbers["high"], np.arange(len(rows)), INK)
+    ax.set_yticks(range(len(rows)), [f"{row['group']} (n = {row['n']})" for row in rows])
     ax.invert_yaxis()
     ax.set(xlabel="accuracy at 0.5, held-out films (95 % interval)", xlim=(-0.02, 1.02))
     ax.grid(visible=False, axis="y")
@@ -114,15 +115,19 @@ def figure(matched: dict[str, Any]) -> Figure:
 def finding(baselines: dict[str, Any], found: dict[str, Any]) -> str:
     """AUROC among films matched in artefacts, and the worst group."""
     joint, own = found["all"], baselines["held_out"]
-    text = f"AUROC of the model on {own['films']} held-out films: {estimate(own['auroc'])}. "
+    whole = f"{estimate(own['auroc'])} on all {own['films']} held-out films"
     if joint["pairs"]:
-        text += f"Among {joint['pairs']} pairs alike in {_scores(joint)}: {_area(joint)}. "
+        pairs = how_many(joint["pairs"], "pair")
+        text = f"Among {pairs} of films alike in {_scores(joint)} the model has AUROC {_area(joint)}, and {whole}."
     else:
-        text += f"No film of one class is like one of the other in {_scores(joint)} all at once. "
+        text = (
+            f"No film of one class is like one of the other in {_scores(joint)} all at once, so that the model's "
+            f"AUROC, {whole}, cannot be compared with one among films that are alike."
+        )
     if found["groups"]:
         worst = found["groups"][0]
-        right = f"{percent(worst['value'])} of {worst['n']} films are called rightly"
-        text += f"The worst group is “{worst['group']}”: {right}."
+        right = f"{percent(worst['value'])} of {how_many(worst['n'], 'film')} are predicted correctly"
+        text += f" The worst group is “{worst['group']}”: {right}."
     small = found["too_small"]
     return text + (f" Too small to judge: {', '.join(small)}." if small else "")
 
@@ -135,7 +140,7 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
     ]
     joint = found["all"]
     rows.append({"alike in": _scores(joint), "pairs": joint["pairs"], "AUROC within pairs": _area(joint)})
-    return by_name(pd.DataFrame(rows), "alike in")
+    return by_name(pd.DataFrame(rows), "alike in", "The model among pairs of films that are alike")
 
 
 def _area(own: dict[str, Any]) -> str:

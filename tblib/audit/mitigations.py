@@ -1,11 +1,13 @@
 """Mitigations compared by external AUROC, remaining edit effects and worst group, never by internal accuracy."""
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tblib.arrays import Pixels
 from tblib.audit import fits, matched
@@ -16,8 +18,8 @@ from tblib.audit.study import FEWEST, MATCHED_ON, Audit, mean_and_sd, over_seeds
 from tblib.films.cues import JUDGES
 from tblib.metrics import Scored, bootstrap_weights
 from tblib.prepare import read_images
-from tblib.show.plots import GREY, MARKS, VERMILION, nothing, panels
-from tblib.show.text import by_name, mean_and_interval, mean_sd, of_trainings
+from tblib.show.plots import GREY, INK, PURPLE, WIDTH, key, legend_below, panels
+from tblib.show.text import by_name, how_many, mean_and_interval, mean_sd, of_trainings
 
 NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
 EDITED_FILMS = 60  # held-out films that are edited to measure the remaining effects
@@ -97,33 +99,58 @@ def external_areas(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, 
     return rows
 
 
-def figure(compared: list[dict[str, Any]]) -> Figure:
-    """External AUROC (matched AUROC if there is no external set) against the remaining effect of edits."""
+def figure(compared: list[dict[str, Any]]) -> Figure | str:
+    """External AUROC (matched AUROC if there is no external set), and the remaining effect of edits."""
     if not compared:
-        return nothing(NONE_COMPARED)
+        return NONE_COMPARED
     by = "external" if compared[0]["external"] else "matched"
     points = [
         (row["mitigation"], row["effect"], row["external"][0] if by == "external" else row["matched"])
         for row in compared
     ]
-    points = [point for point in points if point[2]["mean"] is not None]
+    points = sorted((point for point in points if point[2]["mean"] is not None), key=lambda each: -each[2]["mean"])
     if not points:
-        return nothing(
-            "No pairs of films are alike enough to compare mitigations on, and no external database was given."
-        )
+        return "No pairs of films are alike enough to compare mitigations on, and no external database was given."
     told = "; ".join(f"{name}: effect {x['mean']:.2f} sd, AUROC {y['mean']:.3f}" for name, x, y in points)
-    figure, (ax,) = panels(f"Mitigations: effect left against {by} AUROC. {told}.", 1, (7.6, 4.0))
     best = _undominated([(x["mean"], -y["mean"]) for _, x, y in points])
-    for place, (name, x, y) in enumerate(points):
-        colour = VERMILION if place in best else GREY
-        mark, sds = MARKS[place % len(MARKS)], (y["sd"] or 0.0, x["sd"] or 0.0)
-        ax.errorbar(x["mean"], y["mean"], *sds, fmt=mark, color=colour, elinewidth=0.7)
-        ax.annotate(name.replace("+", " + "), (x["mean"], y["mean"]), (5, 4), textcoords="offset points", fontsize=7)
-    ax.axhline(0.5, color=GREY, linestyle=":")
-    where = f"on {compared[0]['external'][0]['set']}" if by == "external" else "within matched pairs"
-    ax.set(xlabel="largest effect left, sd of the logits (less is better)", ylabel=f"AUROC {where}")
-    ax.margins(x=0.15)
+    alt = f"With {points[0][0]} the {by} AUROC is highest, {points[0][2]['mean']:.3f}. Mitigations, {told}."
+    names = [fill(name.replace("+", " + "), 30) for name, _, _ in points]
+    lines = sum(name.count("\n") + 1 for name in names)
+    figure, (left, right) = panels(alt, 2, (WIDTH, 0.19 * lines + 0.12 * len(names) + 1.5), sharey=True)
+    places = np.cumsum([0.19 * (name.count("\n") + 1) + 0.12 for name in names])
+    for place, (at, (_, x, y)) in enumerate(zip(places, points, strict=True)):
+        colour, mark = (PURPLE, "D") if place in best else (GREY, "o")
+        if "low" in y:
+            left.hlines(at, y["low"], y["high"], color=colour, linewidth=1)
+        for ax, one in ((left, y), (right, x)):
+            ax.hlines(at, one["mean"] - (one["sd"] or 0), one["mean"] + (one["sd"] or 0), color=colour, linewidth=3.5)
+            ax.plot(one["mean"], at, mark, color=colour, markersize=6)
+    left.axvline(0.5, color=INK, linestyle=":")
+    left.set_yticks(places, names)
+    left.invert_yaxis()
+    first = compared[0]
+    where = (
+        f"{first['external'][0]['set']}\n(n = {first['external'][0]['n']:,} films)"
+        if by == "external"
+        else (f"matched pairs\n(n = {first['matched']['pairs']:,} pairs)")
+    )
+    left.set_xlabel(f"AUROC on {where}")
+    right.set(xlabel=f"largest effect of an edit left, sd of the\nlogits (less is better; n = {first['n']:,} films)")
+    right.set_xlim(left=min(0.0, right.get_xlim()[0]))
+    for ax in (left, right):
+        ax.grid(visible=False, axis="y")
+    legend_below(figure, 2, _keys(first["seeds"]))
     return figure
+
+
+def _keys(seeds: int) -> list[Line2D]:
+    return [
+        key("none other is better in both", PURPLE, "D"),
+        key("another is better in both", GREY, "o"),
+        key(f"± sd over {how_many(seeds, 'training')}", INK, line="-", width=3.5),
+        key("95 % interval over films", INK, line="-", width=1),
+        key("guessing", INK, line=":"),
+    ]
 
 
 def _undominated(points: list[tuple[float, float]]) -> set[int]:
@@ -138,18 +165,17 @@ def finding(compared: list[dict[str, Any]]) -> str:
     if not compared[0]["external"]:
         best = max(compared, key=lambda row: row["worst_group"]["mean"] or 0.0)
         return (
-            f"No external database was given. Worst group ({of_trainings(best['seeds'])}): "
-            f"{mean_sd(best['worst_group'])} with {best['mitigation']}, the highest of {len(compared)}; "
-            f"{mean_sd(compared[0]['worst_group'])} with {compared[0]['mitigation']}."
+            f"The worst group's accuracy is highest with {best['mitigation']}, the best of {len(compared)}: "
+            f"{mean_sd(best['worst_group'])}, against {mean_sd(compared[0]['worst_group'])} with "
+            f"{compared[0]['mitigation']} ({of_trainings(best['seeds'])}). No films of another hospital were given."
         )
     first, best = compared[0], max(compared, key=lambda row: row["external"][0]["mean"])
     there, before = best["external"][0], first["external"][0]
     return (
-        f"On “{there['set']}” the AUROC ({of_trainings(best['seeds'])}) is {mean_sd(before)} "
-        f"({before['low']:.3f} to {before['high']:.3f} over films) with {first['mitigation']}, and highest with "
-        f"{best['mitigation']}: {mean_and_interval(there)}; inside it is "
-        f"{mean_sd(first['internal'])} and {mean_sd(best['internal'])}. The highest of {len(compared)} was chosen on "
-        "these very films, so it flatters itself a little."
+        f"On “{there['set']}” {best['mitigation']} has the highest AUROC, {mean_and_interval(there)}, and "
+        f"{first['mitigation']} {mean_and_interval(before)} ({of_trainings(best['seeds'])}; in brackets over films). "
+        f"Inside they have {mean_sd(best['internal'])} and {mean_sd(first['internal'])}. The highest of "
+        f"{len(compared)} was chosen on these very films, so it flatters itself a little."
     )
 
 
@@ -170,4 +196,8 @@ def table(compared: list[dict[str, Any]]) -> pd.DataFrame:
         for one in row["external"]:
             cells[f"AUROC on {one['set']}"] = mean_and_interval(one)
         rows.append(cells | {"AUROC inside": mean_sd(row["internal"])})
-    return by_name(pd.DataFrame(rows, columns=None if rows else ["mitigation"]), "mitigation")
+    return by_name(
+        pd.DataFrame(rows, columns=None if rows else ["mitigation"]),
+        "mitigation",
+        "Mitigations, inside and at other hospitals",
+    )

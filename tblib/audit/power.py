@@ -23,13 +23,12 @@ from tblib.audit.references import References
 from tblib.audit.study import Audit
 from tblib.films.cues import AUDITED, EDITED, Cue
 from tblib.metrics import Estimate, Scored, label_p, wilson
-from tblib.show.plots import BLUE, GREEN, GREY, MARKS, ORANGE, SKY, VERMILION, panels
-from tblib.show.text import by_name, estimate, how_many, percent
+from tblib.show.plots import FONT, INK, SERIES, legend_below, panels, whiskers
+from tblib.show.text import by_name, captioned, estimate, how_many, listed, percent
 from tblib.system.code import code_digest
 from tblib.system.files import ROOT
 
 SCORED = ("after", "before")  # the order in `References.logits`
-COLUMNS = ("cue", "p", "n", "auroc")  # of the curve
 READ_AT = 0.8  # strength at which verdicts read the power
 STUDY = ROOT / "tblib" / "audit" / "control_study.json"  # written by tests/benchmarks/controls.py
 RULE = (  # the code on which the stored control study rests
@@ -257,58 +256,79 @@ def _mean(values: list[float | None]) -> float | None:
 
 def figure(planted: dict[str, Any]) -> Figure:
     """Share of planted cues that the audit detects as used, by strength, and false alarms of the negative controls."""
-    curve = pd.DataFrame([row | row["used"] for row in planted["curve"]], columns=[*COLUMNS, *Estimate._fields])
-    told = "; ".join(f"{r.cue} at p={r.p:g}: {r.value:.0%} of {r.n}" for r in curve.itertuples())
-    controls = "; ".join(
-        f"{row['control']}: {row['used']['value']:.1%} of {row['tests']} tests" for row in planted["controls"]
+    rows, controls = planted["curve"], planted["controls"]
+    told = "; ".join(
+        f"{row['cue']} at p={row['p']:g}: {percent(row['used']['value'], 0)} of {row['n']}" for row in rows
     )
-    figure, (left, right) = panels(
-        f"Power of the audit. {told or 'Not measured'}. False alarms. {controls}.", 2, (9.6, 3.4), width_ratios=(1.6, 1)
+    alarms = "; ".join(
+        f"{row['control']}: {percent(row['used']['value'])} of {how_many(row['tests'], 'test')}" for row in controls
     )
-    names = list(dict.fromkeys(curve["cue"]))
-    for place, name in enumerate(names):
-        rows, aside = curve[curve["cue"] == name], 0.004 * (place - len(names) / 2)
-        colour, marker = (VERMILION, BLUE, GREEN, ORANGE, SKY, "black", GREY)[place % 7], MARKS[place % len(MARKS)]
-        away = rows["value"] - rows["low"], rows["high"] - rows["value"]
-        left.errorbar(rows["p"] + aside, rows["value"], away, marker=marker, color=colour, label=name, elinewidth=0.7)
-    left.axhline(THRESHOLDS["power"], color=GREY, linestyle="--", linewidth=0.8)
-    left.set(xlabel="p of the planted cue", ylabel="share called used", ylim=(-0.03, 1.05), xlim=(0.62, 1.03))
-    if names:
-        left.legend(frameon=False, fontsize=7, loc="lower right")
-    else:
-        left.text(0.5, 0.5, "not measured", ha="center", transform=left.transAxes)
-    _draw_controls(right, planted["controls"])
+    cues, strengths = list(dict.fromkeys(row["cue"] for row in rows)), sorted({row["p"] for row in rows})
+    alt = f"{_conclusion(planted)} Planted cues, {told or 'not measured'}. False alarms, {alarms}."
+    heights = max(1.0, 0.24 * len(cues) * max(len(strengths), 1)), max(0.6, 0.42 * len(controls))
+    size = (6.8, sum(heights) + 2.1)
+    figure, (above, below) = panels(alt, 2, size, 1, sharex=True, height_ratios=heights)
+    for number, p in enumerate(strengths):
+        colour, mark = SERIES[number % len(SERIES)]
+        down = 0.26 * (number - (len(strengths) - 1) / 2)
+        own = [row for row in rows if row["p"] == p]
+        times = sorted({row["n"] for row in own})
+        label = f"planted at p = {p:g}, n = {' to '.join(map(str, times))} networks each"
+        _draw_shares(above, [cues.index(row["cue"]) + down for row in own], own, colour, mark, label)
+    above.axvline(THRESHOLDS["power"], color=INK, linestyle="--", linewidth=0.8, label="limit of the power")
+    above.set_yticks(range(len(cues)), cues)
+    above.set(title="planted cues", ylim=(max(len(cues), 1) - 0.4, -0.6))
+    if not cues:
+        above.text(0.5, 0.5, "not measured", ha="center", transform=above.transAxes, fontsize=FONT)
+    _draw_shares(below, range(len(controls)), controls, INK, "o")
+    below.axvline(THRESHOLDS["use"], color=INK, linestyle=":", label=f"level of the test ({THRESHOLDS['use']:g})")
+    labels = [f"{row['control']}\nn = {row['tests']} tests".replace(", judged", ",\njudged") for row in controls]
+    below.set_yticks(range(len(controls)), labels)
+    below.set(title="negative controls", xlim=(-0.02, 1.02), ylim=(max(len(controls), 1) - 0.4, -0.6))
+    below.set_xlabel("share called used (95 % interval): power above, false alarms below")
+    for ax in (above, below):
+        ax.grid(visible=False, axis="y")
+    legend_below(figure, 2)
     return figure
 
 
-def _draw_controls(ax: Axes, controls: list[dict[str, Any]]) -> None:
-    for place, row in enumerate(controls):
-        share = row["used"]
-        ax.hlines(place, share["low"], share["high"], color=VERMILION)
-        ax.plot(share["value"], place, "o", color=VERMILION)
-    ax.axvline(THRESHOLDS["use"], color=GREY, linestyle=":")
-    labels = [row["control"].replace(" of the", "\nof the").replace(", ", ",\n") for row in controls]
-    ax.set_yticks(range(len(controls)), labels)
-    ax.set(xlabel="share called used (false alarms)", xlim=(-0.02, 1), ylim=(len(controls) - 0.5, -0.5))
-    ax.grid(visible=False, axis="y")
+def _draw_shares(
+    ax: Axes, places: Iterable[float], rows: list[dict[str, Any]], colour: str, mark: str, label: str = ""
+) -> None:
+    """Shares called used with their intervals."""
+    shares = pd.DataFrame([row["used"] for row in rows], columns=list(Estimate._fields))
+    whiskers(ax, shares["value"], shares["low"], shares["high"], np.array([*places]), colour, label, mark)
+
+
+def _conclusion(planted: dict[str, Any]) -> str:
+    """What the figure shows, in a sentence."""
+    strong = [row for row in planted["curve"] if row["p"] == READ_AT]
+    alarms = sum(round(row["used"]["value"] * row["tests"]) for row in planted["controls"])
+    tests = sum(row["tests"] for row in planted["controls"])
+    enough = sum(row["used"]["low"] >= THRESHOLDS["power"] for row in strong)
+    found = (
+        f"the audit finds {enough} of {len(strong)} planted cues reliably" if strong else "its power is not measured"
+    )
+    return f"{found[0].upper()}{found[1:]} and raises {how_many(alarms, 'false alarm')} in {how_many(tests, 'test')}."
 
 
 def finding(planted: dict[str, Any]) -> str:
     """How often the audit detects planted cues, and how often it raises a false alarm."""
     alarms = sum(round(row["used"]["value"] * row["tests"]) for row in planted["controls"])
     tests = sum(row["tests"] for row in planted["controls"])
-    told = f"Of {tests} tests in negative controls {alarms} ended in a false alarm."
+    told = f"Where there was nothing to find, {how_many(alarms, 'false alarm')} came of {how_many(tests, 'test')}."
     strong = [row for row in planted["curve"] if row["p"] == READ_AT]
     if not strong:
         return f"Power at p = {READ_AT} is {planted['source']}. {told}"
     enough = [row["cue"] for row in strong if row["used"]["low"] >= THRESHOLDS["power"]]
     poor = [f"{row['cue']} ({percent(row['used']['value'], 0)})" for row in strong if row["cue"] not in enough]
-    return (
-        f"Of cues planted at p = {READ_AT}, {how_many(strong[0]['n'], 'time')} each ({planted['source']}), these are "
-        f"called used so often that the lower limit is {percent(THRESHOLDS['power'], 0)} or more: "
-        f"{', '.join(enough) or 'none'}"
-        f"{'; not so: ' + ', '.join(poor) if poor else ''}. {told}"
+    text = (
+        f"The audit reliably finds {listed(enough) or 'no cue'} when planted at p = {READ_AT}: the lower limit of its "
+        f"power is {percent(THRESHOLDS['power'], 0)} or more ({how_many(strong[0]['n'], 'planting')} each; "
+        f"{planted['source']})."
     )
+    missed = f" It is not sure to find {listed(poor)}, so that finding nothing there means little." if poor else ""
+    return f"{text}{missed} {told}"
 
 
 def table(planted: dict[str, Any]) -> pd.DataFrame:
@@ -319,7 +339,7 @@ def table(planted: dict[str, Any]) -> pd.DataFrame:
     wide = pd.DataFrame(rows, columns=["cue", "p", "used"]).pivot_table(
         index="cue", columns="p", values="used", aggfunc="first", sort=False
     )
-    return wide.rename_axis(index=None, columns=None)
+    return captioned(wide.rename_axis(columns=None), "How often planted cues are called used")
 
 
 def controls_table(planted: dict[str, Any]) -> pd.DataFrame:
@@ -334,4 +354,4 @@ def controls_table(planted: dict[str, Any]) -> pd.DataFrame:
         }
         for row in planted["controls"]
     ]
-    return by_name(pd.DataFrame(rows), "negative control")
+    return by_name(pd.DataFrame(rows), "negative control", "False alarms where there is nothing to find")

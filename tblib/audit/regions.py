@@ -4,16 +4,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tblib.arrays import Floats
+from tblib.audit.first_figure import conclusion
 from tblib.audit.pairs import BATCH, enlarged
 from tblib.audit.study import Audit, over_seeds
-from tblib.audit.views import REGIONS, WHOLE
+from tblib.audit.views import BLIND, REGIONS, WHOLE
 from tblib.eda.baselines import RULE
 from tblib.metrics import ranking
-from tblib.show.plots import BLUE, GREY, VERMILION, panels
-from tblib.show.text import by_name, estimate, mean_sd, of_trainings, percent
+from tblib.show.plots import FONT, GREY, INK, PURPLE, key, legend_below, panels
+from tblib.show.text import by_name, estimate, how_many, mean_sd, of_trainings, percent
 
 
 def measure(audit: Audit) -> list[dict[str, Any]]:
@@ -55,53 +58,80 @@ def _masked(audit: Audit) -> dict[str, Floats]:
 
 def figure(baselines: dict[str, Any], regions: list[dict[str, Any]]) -> Figure:
     """AUROC from baselines that need no picture up to the whole film: baselines, small CNNs, audited model."""
-    rows = [
-        (name, baseline["all"]["auroc"], 0.0, None) for name, baseline in baselines["baselines"].items() if name != RULE
-    ]
-    baselines_end = len(rows)
-    rows += [
-        (
-            f"CNN: {row['region']}",
-            {"value": row["mean"], "low": row["low"], "high": row["high"]},
-            row["sd"] or 0.0,
-            row["masked"]["value"],
-        )
-        for row in regions
-    ]
-    rows.append(("the model at hand, whole film", baselines["held_out"]["auroc"], 0.0, None))
-    told = "; ".join(f"{name} {area['value']:.3f}" for name, area, _, _ in rows)
-    figure, (ax,) = panels(f"Accuracy waterfall, AUROC of each region. {told}.", 1, (8.6, 0.34 * len(rows) + 0.9))
-    for place, (_name, area, sd, masked) in enumerate(rows):
-        colour = BLUE if place < baselines_end else VERMILION if place == len(rows) - 1 else "black"
-        ax.barh(place, area["value"] - 0.5, left=0.5, color=colour, alpha=0.18, height=0.7)
-        ax.hlines(place, area["low"], area["high"], color=colour, linewidth=1)
-        ax.hlines(place, area["value"] - sd, area["value"] + sd, color=colour, linewidth=4)
-        ax.plot(area["value"], place, "o", color=colour, markersize=5)
-        ax.text(1.015, place, f"{area['value']:.3f}", va="center", fontsize=8)
-        if masked is not None:
-            ax.plot(masked, place, "s", color=VERMILION, markersize=5, markerfacecolor="none")
-    ax.axvline(0.5, color=GREY, linestyle=":")
-    ax.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    alone = {name: one["all"]["auroc"] for name, one in baselines["baselines"].items() if name != RULE}
+    own, start = baselines["held_out"]["auroc"], len(alone)
+    names = [*(f"baseline: {name}" for name in alone), *(f"small CNN: {row['region']}" for row in regions)]
+    values = [*(area["value"] for area in alone.values()), *(row["mean"] for row in regions), own["value"]]
+    told = "; ".join(f"{name} {value:.3f}" for name, value in zip(names, values, strict=False))
+    alt = f"{conclusion(regions, own, [])} AUROC: {told}."
+    figure, (ax,) = panels(alt, 1, (6.8, 0.27 * len(values) + 1.7))
+    for place, area in enumerate(alone.values()):
+        _draw(ax, place, area, GREY, "o")
+    for place, row in enumerate(regions, start):
+        area, sd = {"value": row["mean"], "low": row["low"], "high": row["high"]}, row["sd"] or 0.0
+        ax.hlines(place, row["mean"] - sd, row["mean"] + sd, color=INK, linewidth=4.5)
+        _draw(ax, place, area, INK, "o")
+        ax.plot(row["masked"]["value"], place + 0.2, "s", color=PURPLE, markersize=5.5, markerfacecolor="white")
+    _draw(ax, len(values) - 1, own, PURPLE, "D")
+    ax.axvline(0.5, color=INK, linestyle=":")
+    for edge in (start - 0.5, len(values) - 1.5):
+        ax.axhline(edge, color=GREY, linewidth=0.6)
+    ax.set_yticks(range(len(values)), [*names, "the model: whole film"])
     ax.invert_yaxis()
-    lowest = min([0.45, *(area["low"] for _, area, _, _ in rows), *(m for *_, m in rows if m is not None)])
-    ax.set(xlabel="AUROC (blue: baselines, all films; black: retrained, held-out films)", xlim=(lowest - 0.02, 1.08))
+    lowest = min([0.45, own["low"], *(area["low"] for area in alone.values())])
+    lowest = min([lowest, *(min(row["low"], row["masked"]["value"]) for row in regions)])
+    films = f"n = {next(iter(baselines['baselines'].values()))['all']['films']:,} films"
+    ax.set(
+        xlabel=f"AUROC (baselines: {films}, cross-validated; others: n = {baselines['held_out']['films']:,} held out)"
+    )
+    ax.set(xlim=(lowest - 0.02, 1.01), ylim=(len(values) - 0.5, -0.5))
     ax.grid(visible=False, axis="y")
+    legend_below(figure, 2, _keys(regions))
     return figure
 
 
+def _draw(ax: Axes, place: float, area: dict[str, float], colour: str, mark: str) -> None:
+    """An AUROC with its interval over films, and its value at the right."""
+    ax.hlines(place, area["low"], area["high"], color=colour, linewidth=1.2)
+    ax.plot(area["value"], place, mark, color=colour, markersize=5.5)
+    ax.text(1.02, place, f"{area['value']:.3f}", transform=ax.get_yaxis_transform(), va="center", fontsize=FONT)
+
+
+def _keys(regions: list[dict[str, Any]]) -> list[Line2D]:
+    seeds = regions[0]["seeds"] if regions else 1
+    return [
+        key("a cue alone, without a CNN", GREY, "o"),
+        key("small CNN trained on this region", INK, "o"),
+        key("the model on whole films", PURPLE, "D"),
+        key("the model on this region, not retrained", PURPLE, "s", hollow=True),
+        key("95 % interval over films", INK, line="-", width=1.2),
+        key("guessing", INK, line=":"),
+        *([key(f"± sd over {how_many(seeds, 'training')}", INK, line="-", width=4.5)] if seeds > 1 else []),
+    ]
+
+
 def finding(baselines: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """Which regions come close to the whole film, separately for those without and with lung in view."""
-    whole = next(row for row in rows if row["region"] == WHOLE.name)
+    """How much is left without the lungs; then each region, those without and those with lung in view."""
+    whole, blind = (next(row for row in rows if row["region"] == one.name) for one in (WHOLE, BLIND))
     own = baselines["held_out"]
     text = (
-        f"On {own['films']} held-out films the model at hand has AUROC {estimate(own['auroc'])}, and a small CNN on "
-        f"whole films {mean_sd(whole)} ({of_trainings(whole['seeds'])})."
+        f"{_kept(blind, whole)} with the lungs painted over {mean_sd(blind)}, on whole films {mean_sd(whole)} "
+        f"({of_trainings(whole['seeds'])}). On the same {own['films']} held-out films the model at hand has AUROC "
+        f"{estimate(own['auroc'])}."
     )
-    parts = [row for row in rows if row is not whole]
-    blind = [f"{row['region']} {mean_sd(row)}" for row in parts if row["lung"] == 0]
+    parts = [row for row in rows if row is not whole and row is not blind]
+    none = [f"{row['region']} {mean_sd(row)}" for row in parts if row["lung"] == 0]
     some = [f"{row['region']} ({percent(row['lung'])}) {mean_sd(row)}" for row in parts if row["lung"] > 0]
-    text += f" With no lung in view: {', '.join(blind)}." if blind else ""
+    text += f" Other regions with no lung in view: {', '.join(none)}." if none else ""
     return text + (f" With this share of the lungs in view: {', '.join(some)}." if some else "")
+
+
+def _kept(blind: dict[str, Any], whole: dict[str, Any]) -> str:
+    """How much of the AUROC above chance small CNNs keep without the lungs, as the head of a sentence."""
+    if whole["mean"] <= 0.5:
+        return "Small CNNs do not tell the classes apart even on whole films: AUROC"
+    share = (blind["mean"] - 0.5) / (whole["mean"] - 0.5)
+    return f"Small CNNs keep {percent(max(share, 0.0), 0)} of their AUROC above chance without the lungs:"
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -116,4 +146,4 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
             "95 % over films": [f"{row['low']:.3f} to {row['high']:.3f}" for row in rows],
             "not retrained": [estimate(row["masked"]) for row in rows],
         }
-    ).pipe(by_name, "region")
+    ).pipe(by_name, "region", "AUROC of each region: small CNNs retrained, and the model on the same cut films")

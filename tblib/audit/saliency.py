@@ -15,7 +15,7 @@ from tblib.classifiers.trained import TrainedModel
 from tblib.dataset import normalise, planes
 from tblib.devices import seeded
 from tblib.model import CNN, folded
-from tblib.show.plots import SKY, draw_film, nothing, overlay, short, tiles
+from tblib.show.plots import OCHRE, cased, draw_film, key, legend_below, overlay, short, tiles
 from tblib.show.text import estimate, interval_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def by_class(ratios: Floats, target: Ints, replicates: int, seed: int) -> dict[s
     return told
 
 
+OUTLINE = "#7FDBFF"  # of lungs, bright enough on films
 NO_GRADIENTS = "No maps are shown: this model gives scores alone, and a map takes its gradients."
 GATED = 12  # films per class for which maps are computed; the gate uses half of them
 SHOWN = 6  # maps shown
@@ -123,22 +124,30 @@ def measure(audit: Audit) -> Saliency:
     return Saliency({"gate": told, "inside": shares}, rows[shown], found[shown])
 
 
-def figure(audit: Audit, found: Saliency) -> Figure:
+def figure(audit: Audit, found: Saliency) -> Figure | str:
     """Films overlaid with their saliency maps and lung outlines, or the reason why there are none."""
     told, films = found.numbers["gate"], audit.films.iloc[found.rows]
     if told is None:
-        return nothing(NO_GRADIENTS)
+        return NO_GRADIENTS
     if not told["open"]:
-        return nothing(
+        return (
             f"No maps are shown: they correlate at {told['correlation']:.2f} with those of random weights "
             f"(limit {told['limit']})."
         )
+    shares = [part["value"] for part in found.numbers["inside"].values() if part["value"] is not None]
+    where = "no more in the lungs than by chance" if shares and max(shares) <= 1 else "more in the lungs than by chance"
     names = ", ".join(f"{short(str(row.file))} ({row.label})" for row in films.itertuples())
-    figure, axes = tiles(len(films), 6, f"Saliency maps of {len(films)} films with lung outlines: {names}.")
+    alt = f"What moves the score lies {where if shares else 'where the maps are bright'}"
+    ratios = f", {', '.join(f'{share:.2f}' for share in shares)} times as much by class" if shares else ""
+    figure, axes = tiles(len(films), 3, f"{alt}{ratios}. Saliency maps with lung outlines: {names}.", legend=True)
     for ax, place, shown, row in zip(axes, found.rows, found.maps, films.itertuples(), strict=True):
         draw_film(ax, overlay(audit.images[place], shown), f"{short(str(row.file))}\n{row.label}")
         if audit.masks[place].any():
-            ax.contour(audit.masks[place], levels=[0.5], colors=[SKY], linewidths=0.9)
+            lungs = ax.contour(audit.masks[place], levels=[0.5], colors=[OUTLINE], linewidths=1.0)
+            lungs.set_path_effects(cased(2.2))
+    outline = key("lungs", OUTLINE, line="-", width=1.0)
+    outline.set_path_effects(cased(2.2))
+    legend_below(figure, 2, [outline, key("bright: moves the score most", OCHRE, "s")])
     return figure
 
 
@@ -148,12 +157,15 @@ def finding(found: Saliency, classes: tuple[str, str]) -> str:
     if gate is None:
         return NO_GRADIENTS
     told = (
-        f"Maps of the CNN and of one with random weights correlate at {gate['correlation']:.2f} "
-        f"({gate['films']} films; limit {gate['limit']})"
+        f"they correlate with maps of random weights at {gate['correlation']:.2f} ({gate['films']} films; limit "
+        f"{gate['limit']})"
     )
     if not gate["open"]:
-        return f"{told}: they would look alike without anything learned, so none is shown."
-    shares = "; ".join(
-        f"{classes[int(label)]} {estimate(interval_of(part))}" for label, part in numbers["inside"].items()
+        return f"The maps do not depend on what the CNN has learnt: {told}. So none is shown."
+    shares = " and ".join(
+        f"{estimate(interval_of(part))} in {classes[int(label)]} films" for label, part in numbers["inside"].items()
     )
-    return f"{told}. Share of the map inside the lungs over the field's share of the film, 1 is chance: {shares}."
+    return (
+        f"The maps depend on what the CNN has learnt: {told}. The lungs have {shares} times the share of the map that "
+        "chance would give them."
+    )

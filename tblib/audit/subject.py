@@ -49,13 +49,15 @@ def table(run: Run) -> pd.DataFrame:
     """The model's file, and what is done to a film and made of the output, one fact per row, from ``model.json``."""
     facts = run.facts(GIVEN)
     rows = facts["about"] | {f"spec: {name}": str(value) for name, value in facts["spec"].items()}
-    return by_name(pd.DataFrame({"fact": list(rows), "value": list(rows.values())}), "fact")
+    return by_name(pd.DataFrame({"fact": list(rows), "value": list(rows.values())}), "fact", "The model that was given")
 
 
 def operators(given: Given) -> pd.DataFrame:
     """Operators of the graph and how often each occurs; without rows for models that are no graph."""
     found = given.operators
-    return by_name(pd.DataFrame({"operator": list(found), "times": list(found.values())}), "operator")
+    return by_name(
+        pd.DataFrame({"operator": list(found), "times": list(found.values())}), "operator", "Operators of its file"
+    )
 
 
 def operators_finding(given: Given) -> str:

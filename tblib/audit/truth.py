@@ -21,7 +21,7 @@ SOURCES: dict[str, tuple[str, ...]] = {  # cue that can be put on films -> the p
     "grey histogram": ("equalised",),
     "sharpness, compression": ("blur", "jpeg"),
 }
-NOT_KNOWN = "These films are not the demo's, so that what they carry by design is not known."
+NOT_KNOWN = "What these films carry by design is not known: they are not the demo's."
 
 
 def measure(audit: Audit, judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -82,4 +82,8 @@ def table(rows: list[dict[str, Any]], classes: tuple[str, str]) -> pd.DataFrame:
         }
         for row in rows
     ]
-    return by_name(pd.DataFrame(cells, columns=None if cells else ["cue"]), "cue")
+    return by_name(
+        pd.DataFrame(cells, columns=None if cells else ["cue"]),
+        "cue",
+        "What the films carry by design, and what the audit found",
+    )

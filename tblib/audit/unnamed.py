@@ -16,7 +16,7 @@ from tblib.eda.baselines import cross_validated
 from tblib.films import edits
 from tblib.films.boxes import Box
 from tblib.metrics import Estimate, Scored, bootstrap_weights, ranking
-from tblib.show.plots import BLUE, VERMILION, draw_film, nothing, short, tiles
+from tblib.show.plots import CLASSES, cased, draw_film, legend_below, short, tiles
 from tblib.show.text import by_name, estimate
 
 LOOKED = 20  # held-out films of each class
@@ -130,20 +130,30 @@ def _baseline(audit: Audit, row: int, column: int) -> Estimate:
     return ranking(scored, bootstrap_weights(scored, audit.replicates, audit.seed))
 
 
-def figure(audit: Audit, found: Unnamed) -> Figure:
+def figure(audit: Audit, found: Unnamed) -> Figure | str:
     """For each place the films that it moves most, with the place outlined."""
     if not found.places:
-        return nothing(found.note or "No place outside the lungs moves the model.")
-    told = "; ".join(_place(one, audit.database.classes) for one in found.places)
+        return found.note or "No place outside the lungs moves the model."
+    classes = audit.database.classes
+    told = "; ".join(_place(one, classes) for one in found.places)
     shown = [(one, row) for one, rows in zip(found.places, found.examples, strict=True) for row in rows]
-    figure, axes = tiles(len(shown), 2 * EXAMPLES, f"Places outside the lungs that move the model. {told}.")
+    most = max(found.places, key=lambda one: one["points"])
+    alt = f"A place outside the lungs moves the model by {most['points']:+.1f} points towards {classes[most['label']]}."
+    figure, axes = tiles(len(shown), 2 * EXAMPLES, f"{alt} All places, {told}.", legend=True)
     for ax, (one, row) in zip(axes, shown, strict=True):
         name = short(str(audit.films["file"].iloc[row]))
         draw_film(ax, audit.images[row], f"{name}\n{one['points']:+.1f} points")
         box = block(one["row"], one["column"], audit.grey.shape[1:])
-        colour = VERMILION if one["label"] else BLUE
-        ax.add_patch(Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, fill=False, edgecolor=colour))
+        ax.add_patch(Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, **_outline(one["label"])))
+    boxes = [Rectangle((0, 0), 1, 1, label=f"towards {classes[label]}", **_outline(label)) for label in (0, 1)]
+    legend_below(figure, 2, boxes)
     return figure
+
+
+def _outline(label: int) -> dict[str, Any]:
+    """How a place that moves the model towards a class is outlined."""
+    casing = cased(3.6, "white")  # class colours are dark
+    return {"fill": False, "edgecolor": CLASSES[label], "linewidth": 1.8, "path_effects": casing}
 
 
 def _place(one: dict[str, Any], classes: tuple[str, str]) -> str:
@@ -163,7 +173,9 @@ def finding(found: Unnamed, classes: tuple[str, str]) -> str:
         for one in strongest
         if one
     )
-    return f"What is there? Outside the lungs these places move the model most towards each class: {told}."
+    return (
+        f"Outside the lungs, these places move the model most towards each class: {told}. What is there is to be seen."
+    )
 
 
 def table(found: Unnamed, classes: tuple[str, str]) -> pd.DataFrame:
@@ -178,4 +190,8 @@ def table(found: Unnamed, classes: tuple[str, str]) -> pd.DataFrame:
         }
         for one in found.places
     ]
-    return by_name(pd.DataFrame(rows, columns=None if rows else ["towards"]), "towards")
+    return by_name(
+        pd.DataFrame(rows, columns=None if rows else ["towards"]),
+        "towards",
+        "Places outside the lungs that move the model",
+    )

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tblib.audit.effects import THRESHOLDS, Effect, holm, is_used
 from tblib.audit.views import BLIND, BLIND_WIDE, WIDEST
 from tblib.eda.prevalence import odds_text
+from tblib.films.edits import SIDE
 from tblib.metrics import Estimate
-from tblib.show.plots import GREEN, GREY, ORANGE, SKY, VERMILION, panels
+from tblib.show.plots import FONT, GREY, INK, TOWARDS, WIDTH, key, legend_below, panels
 from tblib.show.text import by_name, capital, estimate, interval_of, listed, mean_sd, of_trainings, percent
 
 AVAILABLE, USED, DECISIVE, NOT_SHOWN, UNDECIDED = "AVAILABLE", "USED", "DECISIVE", "NOT SHOWN", "UNDECIDED"
@@ -33,6 +35,19 @@ MEANING = {
     NOT_SHOWN: "none of these, and the audit finds such a cue, planted at p = 0.8, by this very rule: the lower limit "
     f"of its power is {percent(THRESHOLDS['power'], 0)} or more",
     UNDECIDED: "none of these, and the audit's power for this cue is lower or not known, or its use was not tested",
+}
+
+PHRASES = {  # cue -> what it is called within a sentence
+    "one-channel file": "the number of channels in the file",
+    "tint": "the tint",
+    "L/R marker": "the L/R marker",
+    "marker style": "the style of the marker",
+    "white rectangle": "the white rectangle",
+    "black box": "the black box",
+    "film border": "the film border",
+    "grey histogram": "the grey levels",
+    "sharpness, compression": "the sharpness",
+    "outside the lungs": "what lies outside the lungs",
 }
 
 
@@ -190,44 +205,75 @@ def _not_used(one: Evidence, exists_p: float, explained: str) -> str:
     return _away(one) or f"{_moves(one.use)}: not shown to be more; {_power(one)[1]}"
 
 
-NARROWEST = 0.05  # probability: least reach of a panel to either side of 0
-COLOURS = {DECISIVE: VERMILION, USED: ORANGE, AVAILABLE: SKY, NOT_SHOWN: GREEN, UNDECIDED: GREY}
+NARROWEST = 5.0  # points of probability: least reach of a panel to either side of 0
+COLOURS = {  # of marks and of text on white; none is green, which would read as safe, or stands for a class
+    DECISIVE: "#4B0055",
+    USED: "#A3278F",
+    AVAILABLE: "#8A6100",
+    UNDECIDED: "#6E6E6E",
+    NOT_SHOWN: "#2F3B45",
+}
+MARKS = {DECISIVE: "D", USED: "o", AVAILABLE: "^", UNDECIDED: "x", NOT_SHOWN: "_"}
+WAYS = (("put on films without it", "o", False), ("taken off its carriers", "s", True))  # label, mark, hollow
 
 
 def figure(results: dict[str, Any]) -> Figure:
     """One line per cue: exists, predicts, used, and the verdict."""
     rows = results["verdicts"]
     told = "; ".join(f"{row['cue']}: {row['verdict']}" for row in rows)
-    figure, axes = panels(f"Verdicts. {told}.", 3, (9.8, 0.36 * len(rows) + 1.3), sharey=True)
-    titles = ("exists: AUROC of its own score", "predicts: AUROC of its baseline", "used: probability over placebo")
+    alt = f"{finding(results)[0]} Verdicts, {told}."
+    figure, axes = panels(alt, 3, (WIDTH, 0.34 * len(rows) + 1.6), sharey=True)
     for place, row in enumerate(rows):
-        colour, evidence = COLOURS[row["verdict"]], row["evidence"]
+        name, evidence = row["verdict"], row["evidence"]
         for ax, value in zip(axes, (evidence["exists"], evidence["baseline"]), strict=False):
             if value["value"] is not None:
-                ax.hlines(place, value["low"], value["high"], color=colour, linewidth=2)
-                ax.plot(value["value"], place, "o", color=colour, markersize=5)
-        draw_shifts(axes[2], place, [evidence["sufficiency"], evidence["necessity"]], [colour, colour])
-        axes[2].text(
-            1.02, place, row["verdict"], transform=axes[2].get_yaxis_transform(), va="center", fontsize=8, color=colour
-        )
+                ax.hlines(place, value["low"], value["high"], color=COLOURS[name], linewidth=2)
+                ax.plot(value["value"], place, MARKS[name], color=COLOURS[name], markersize=6)
+        draw_shifts(axes[2], place, [evidence["sufficiency"], evidence["necessity"]], COLOURS[name])
+        side: dict[str, Any] = {"transform": axes[2].get_yaxis_transform(), "color": COLOURS[name]}
+        axes[2].plot(1.1, place, MARKS[name], clip_on=False, markersize=6, **side)
+        axes[2].text(1.17, place, name, va="center", fontsize=FONT, **side)
+    axes[2].margins(x=0.15)  # apart from the verdicts
     show_at_least(axes[2])
-    for ax, title, null in zip(axes, titles, (0.5, 0.5, 0.0), strict=True):
-        ax.set(xlabel=title)
-        ax.axvline(null, color=GREY, linestyle=":")
+    for ax, title, null in zip(axes, _titles(results), (0.5, 0.5, 0.0), strict=True):
+        ax.set_xlabel(title)
+        ax.axvline(null, color=INK, linestyle=":")
         ax.grid(visible=False, axis="y")
-    axes[1].axvline(THRESHOLDS["baseline"], color=GREY, linestyle="--", linewidth=0.8)
+        ax.xaxis.get_major_locator().set_params(nbins=4)
+    axes[1].axvline(THRESHOLDS["baseline"], color=INK, linestyle="--", linewidth=0.8)
     axes[0].set_yticks(range(len(rows)), [row["cue"] for row in rows])
     axes[0].invert_yaxis()
+    limit = key(f"limit of AVAILABLE ({THRESHOLDS['baseline']})", INK, line="--", width=0.8)
+    legend_below(figure, 3, [key("95 % interval over films", INK, line="-"), limit, *keys_of_shifts()])
     return figure
 
 
-def draw_shifts(ax: Axes, place: float, effects: list[dict[str, Any] | None], colours: list[str]) -> None:
-    """Changes of the probability at height `place`: reference networks in grey, the model in front of them."""
-    for down, mark, found, colour in zip((-0.14, 0.14), "os", effects, colours, strict=True):
+def _titles(results: dict[str, Any]) -> tuple[str, str, str]:
+    """What the three panels of `figure` show, with the number of films."""
+    films = f"(n = {next(iter(results['baselines'].values()))['all']['films']:,} films)"
+    tried = [row["evidence"]["use"]["n"] for row in results["verdicts"] if row["evidence"]["use"]]
+    edited = f"\n(n = {min(tried):,} to {max(tried):,} films)" if tried else ""
+    used = f"used: change of the\nprobability, points,\n{TOWARDS}{edited}"
+    return f"exists: AUROC\nof its own score\n{films}", f"predicts: AUROC\nof its baseline\n{films}", used
+
+
+def draw_shifts(ax: Axes, place: float, effects: list[dict[str, Any] | None], colour: str) -> None:
+    """Changes of the probability in points at height `place`: reference networks in grey, the model in front of them.
+
+    `effects` are of putting the cue on and of taking it off.
+    """
+    for down, found, (_, mark, hollow) in zip((-0.16, 0.16), effects, WAYS, strict=True):
         if found:
-            others = found["references"]
+            others = 100 * np.array(found["references"])
             ax.plot(others, [place + down] * len(others), "|", color=GREY, markersize=6, markeredgewidth=0.8)
-            ax.plot(found["shift"], place + down, mark, color=colour, markersize=5)
+            face = "white" if hollow else colour
+            ax.plot(100 * found["shift"], place + down, mark, color=colour, markerfacecolor=face, markersize=5.5)
+
+
+def keys_of_shifts() -> list[Line2D]:
+    """The legend of `draw_shifts`."""
+    ways = [key(label, INK, mark, hollow=hollow) for label, mark, hollow in WAYS]
+    return [*ways, key("reference networks", GREY, "|"), key("no effect, or guessing", INK, line=":")]
 
 
 def show_at_least(ax: Axes) -> None:
@@ -238,41 +284,53 @@ def show_at_least(ax: Axes) -> None:
 
 def finding(results: dict[str, Any]) -> list[str]:
     """Three sentences: what was found, what was not, and what that implies for the lungs."""
-    by = {name: [row["cue"] for row in results["verdicts"] if row["verdict"] == name] for name in MEANING}
+    by = {kind: [PHRASES[row["cue"]] for row in results["verdicts"] if row["verdict"] == kind] for kind in MEANING}
     used = by[DECISIVE] + by[USED]
+    first = f"The model uses {listed(used)}." if used else "The model is not shown to use any cue."
     if used:
-        first = (
-            f"The model uses {listed(used)} to tell the classes apart"
-            f"{f'; decisive: {listed(by[DECISIVE])}' if by[DECISIVE] else ', none of it decisively'}."
-        )
-    else:
-        first = "No cue is shown to be used by the model."
-    available = capital(listed(by[AVAILABLE])) or "Nothing else"
-    second = f"{available} would tell the classes apart, too, but use is not shown"
-    rest = {"not shown in any way": by[NOT_SHOWN], "undecided": by[UNDECIDED]}
-    told = "; ".join([second, *(f"{how}: {listed(names)}" for how, names in rest.items() if names)])
-    return [first, f"{told}.", _lungs(results)]
+        most = f"Most of its accuracy rests on {listed(by[DECISIVE])}" if by[DECISIVE] else "None is decisive"
+        first = f"{first} {most}."
+    rest = (
+        (AVAILABLE, "also give the class away, but the model is not shown to use {them}"),
+        (UNDECIDED, "may be used or not: the audit could have missed it"),
+        (NOT_SHOWN, "were not found to be used, by an audit that finds such cues reliably"),
+    )
+    told = [f"{capital(listed(by[kind]))} {_of_number(what, len(by[kind]))}." for kind, what in rest if by[kind]]
+    return [first, " ".join(told) or "There is no other cue.", _lungs(results)]
+
+
+def _of_number(text: str, count: int) -> str:
+    """A predicate for one cue or several."""
+    if count > 1:
+        return text.format(them="them")
+    return text.format(them="it").replace("give ", "gives ", 1).replace("were ", "was ", 1)
+
+
+def without_lungs(results: dict[str, Any]) -> dict[str, Any]:
+    """The row of the region ablation behind the headline: small CNNs on films whose lungs are painted over."""
+    row: dict[str, Any] = next(row for row in results["region_ablation"] if row["region"] == BLIND.name)
+    return row
 
 
 def _lungs(results: dict[str, Any]) -> str:
     """Results without the lungs, for the region chosen beforehand, against whole films; and external validation."""
-    row = next(row for row in results["region_ablation"] if row["region"] == BLIND.name)
-    whole = results["held_out"]["auroc"]["value"]
+    row, whole = without_lungs(results), results["held_out"]["auroc"]["value"]
     text = (
-        f"With the lungs painted over, small CNNs retrained on what is left have AUROC {mean_sd(row)} "
+        f"Small CNNs trained on films whose lungs are painted over have AUROC {mean_sd(row)} "
         f"({of_trainings(row['seeds'])}; {row['low']:.3f} to {row['high']:.3f} over films)"
     )
     wide = next((row for row in results["region_ablation"] if row["region"] == BLIND_WIDE), None)
     if wide:
-        text += f", and {mean_sd(wide)} without {WIDEST} px (of 512) around them, too"
+        text += f", and {mean_sd(wide)} if {WIDEST} px (of {SIDE}) around the lungs are painted over as well"
     if whole > 0.5:
-        text += f", {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the model has above chance on whole films"
+        text += f". That is {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the model has above chance"
     sets = results["external"]["sets"]
-    if sets:
-        where = "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in sets)
-        inside = estimate(results["cnn"]["auroc"])
-        return f"{text}. On other hospitals' films the model has AUROC {where}; inside {inside}."
-    return f"{text}; what the model does on other hospitals' films was not measured in this run."
+    if not sets:
+        return f"{text}. How the model does on films of other hospitals was not measured."
+    where = "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in sets)
+    return (
+        f"{text}. On films of other hospitals the model has AUROC {where}, inside {estimate(results['cnn']['auroc'])}."
+    )
 
 
 def table(results: dict[str, Any]) -> pd.DataFrame:
@@ -296,7 +354,7 @@ def table(results: dict[str, Any]) -> pd.DataFrame:
             "power at p = 0.8": estimate(found["power"], True) if found["power"] else "not measured",
         }
         rows.append(cells)
-    return by_name(pd.DataFrame(rows), "cue")
+    return by_name(pd.DataFrame(rows), "cue", "The evidence on each cue, and its verdict")
 
 
 def _use_cells(found: dict[str, Any] | None) -> dict[str, str]:
@@ -316,12 +374,13 @@ def reasons_table(results: dict[str, Any]) -> pd.DataFrame:
     for row in results["verdicts"]:
         note = f". Note: {row['note']}" if row["note"] and row["note"] not in row["reason"] else ""
         rows.append({"cue": row["cue"], "verdict": row["verdict"], "why": row["reason"] + note})
-    return by_name(pd.DataFrame(rows), "cue")
+    return by_name(pd.DataFrame(rows), "cue", "Why each verdict was given")
 
 
 def thresholds_table() -> pd.DataFrame:
     """What each verdict means."""
-    return by_name(pd.DataFrame({"verdict": list(MEANING), "given where": list(MEANING.values())}), "verdict")
+    meanings = pd.DataFrame({"verdict": list(MEANING), "given where": list(MEANING.values())})
+    return by_name(meanings, "verdict", "What each verdict means")
 
 
 def key_figures(results: dict[str, Any]) -> dict[str, str]:

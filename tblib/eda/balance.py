@@ -4,31 +4,33 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tblib.show.plots import BLUE, VERMILION, counted, panels
+from tblib.show.plots import CLASSES, FONT, counted, panels
 from tblib.show.text import how_many, percent
 
 
 def figure(counts: dict[str, int]) -> Figure:
     """Bar chart of films per class."""
-    figure, (ax,) = panels("Bar chart of films per class: " + counted(counts) + ".", 1, (6.4, 1.7))
-    bars = ax.barh(list(counts), list(counts.values()), color=[BLUE, VERMILION], height=0.6)
-    ax.bar_label(bars, padding=4)
-    ax.set(xlabel="films", xlim=(0, 1.12 * max(counts.values())))
+    few, many = sorted(counts, key=lambda name: counts[name])
+    alt = f"There are {counts[many] / max(counts[few], 1):.1f} films of {many} for each of {few}: {counted(counts)}."
+    figure, (ax,) = panels(alt, 1, (6.4, 1.7))
+    bars = ax.barh(list(counts), list(counts.values()), color=CLASSES, height=0.6)
+    ax.bar_label(bars, [f"{count:,}" for count in counts.values()], padding=4, fontsize=FONT)
+    ax.set(xlabel=f"films (n = {sum(counts.values()):,})", xlim=(0, 1.12 * max(counts.values())))
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     return figure
 
 
 def finding(summary: dict[str, Any]) -> str:
-    """Class balance, majority-class accuracy and what was left out."""
+    """Majority-class accuracy, class balance, and what was left out."""
     films = summary["films"]
     majority = max(films, key=lambda name: films[name])
     share = films[majority] / sum(films.values())
-    text = (
-        f"{sum(films.values()):,} usable films, " + " and ".join(f"{n:,} {name}" for name, n in films.items()) + ". "
-        f"Calling every film {majority} is right {percent(share)} of the time: accuracy means nothing below that."
+    return (
+        f"Calling every film {majority} is right on {percent(share)} of these {sum(films.values()):,} films "
+        f"({' and '.join(f'{n:,} {name}' for name, n in films.items())}): an accuracy below that means nothing. "
+        f"{left_out(summary)}"
     )
-    return f"{text} {left_out(summary)}"
 
 
 def left_out(summary: dict[str, Any]) -> str:

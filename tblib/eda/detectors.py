@@ -23,7 +23,8 @@ from tblib.films.boxes import Box, boxes_from_text
 from tblib.films.cues import ON_FILMS
 from tblib.films.database import Database
 from tblib.metrics import Estimate, wilson
-from tblib.show.plots import BLUE, GREY, VERMILION, nothing, panels, whiskers
+from tblib.show.plots import INK, SERIES, WIDTH, entry, legend_below, panels, whiskers
+from tblib.show.text import captioned
 
 SHAPES = tuple(cue.name for cue in ON_FILMS if cue.shape)
 LETTER_AIM = 0.8  # target share of letters read correctly on detected markers
@@ -233,27 +234,31 @@ def detection_rate(shown: list[Shown]) -> float:
     return len(rest) / max(time.thread_time() - start, 1e-9)
 
 
-def figure(scores: pd.DataFrame) -> Figure:
+def figure(scores: pd.DataFrame) -> Figure | str:
     """Precision and recall of each detector on films of known truth, with its target as a tick."""
     if scores.empty:
-        return nothing("No film of this database has a known truth.")
+        return "No film of this database has a known truth."
     names, parts = list(dict.fromkeys(scores["artefact"])), list(dict.fromkeys(scores["part"]))
     told = "; ".join(
         f"{row.part}, {row.artefact}: precision {row.precision:.2f}, recall {row.recall:.2f}"
         for row in scores.itertuples()
     )
-    figure, axes = panels(f"Detectors on films of known truth. {told}.", 2, (8.6, 0.9 + 0.42 * len(names)), sharey=True)
+    good = int(((scores["precision"] >= scores["aim"]) & (scores["recall"] >= scores["aim"])).sum())
+    alt = f"In {good} of {len(scores)} cases precision and recall of a detector reach their aim. {told}."
+    figure, axes = panels(alt, 2, (WIDTH, 1.3 + 0.4 * len(names)), sharey=True)
     for number, part in enumerate(parts):
         rows = scores[scores["part"] == part]
         place = np.array([names.index(name) for name in rows["artefact"]]) + 0.24 * (number - (len(parts) - 1) / 2)
+        label = entry(f"{part}, n = {rows['films'].max():,} films")
         for ax, what in zip(axes, ("precision", "recall"), strict=True):
-            colour = (BLUE, VERMILION, GREY)[number % 3]
-            whiskers(ax, rows[what], rows[f"{what}_low"], rows[f"{what}_high"], place, colour, part)
-            ax.plot(rows["aim"], place, "|", color="black", markersize=9)
-            ax.set(xlabel=f"{what} (95 % interval; | aim)", xlim=(-0.02, 1.02))
+            look = SERIES[number % len(SERIES)]
+            whiskers(ax, rows[what], rows[f"{what}_low"], rows[f"{what}_high"], place, look[0], label, look[1])
+            ax.plot(rows["aim"], place, "|", color=INK, markersize=10, markeredgewidth=1.5, label="aim")
+    for ax, what in zip(axes, ("precision: share of what was found", "recall: share of carriers"), strict=True):
+        ax.set(xlabel=f"{what}\n(95 % interval)", xlim=(-0.02, 1.02))
     axes[0].set(yticks=range(len(names)), yticklabels=names)
     axes[0].invert_yaxis()
-    axes[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    legend_below(figure)
     return figure
 
 
@@ -267,9 +272,13 @@ def finding(scores: pd.DataFrame) -> str:
         poor = rows.drop(good.index)
         named = [f"{r.artefact} ({_rates(r)}; aim {r.aim:g})" for r in poor.itertuples()]
         sentences.append(
-            f"On {'the demo' if part == 'demo' else part + ' films'} ({rows['films'].max()}) these reach their aim: "
-            f"{', '.join(good['artefact']) or 'none'}. "
-            + (f"Not good enough to rest an audit on: {'; '.join(named)}." if named else "None falls short.")
+            f"On {rows['films'].max()} {'films of the demo' if part == 'demo' else part + ' films'} these detectors "
+            f"reach their aim: {', '.join(good['artefact']) or 'none'}. "
+            + (
+                f"These fall short, and little should rest on them: {'; '.join(named)}."
+                if named
+                else "None falls short."
+            )
         )
     return (
         " ".join(sentences) or "No film of this database was read by eye, so precision and recall are not known here."
@@ -286,7 +295,8 @@ def _rates(row: Any) -> str:
 def table(scores: pd.DataFrame) -> pd.DataFrame:
     """Precision and recall as text, one row per part and artefact."""
     texts = {what: [_rate_text(row, what) for _, row in scores.iterrows()] for what in ("precision", "recall")}
-    return scores[["part", "artefact", "films", "carried", "found", "right"]].assign(**texts, aim=scores["aim"])
+    kept = scores[["part", "artefact", "films", "carried", "found", "right"]]
+    return captioned(kept.assign(**texts, aim=scores["aim"]), "Precision and recall of the detectors")
 
 
 def _rate_text(row: pd.Series, what: str) -> str:
@@ -296,7 +306,7 @@ def _rate_text(row: pd.Series, what: str) -> str:
 
 def speed_finding(detecting: float) -> str:
     """How fast the detectors are on this machine."""
-    return f"The detectors look at {detecting:.0f} films per second on one core of this machine."
+    return f"The detectors read {detecting:.0f} films per second on one core of this machine."
 
 
 def separation_finding(found: dict[str, float]) -> str:

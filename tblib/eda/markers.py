@@ -10,11 +10,12 @@ from tblib.arrays import Floats
 from tblib.eda import prevalence
 from tblib.films.boxes import boxes_from_text
 from tblib.metrics import Estimate, wilson
-from tblib.show.plots import BLUE, VERMILION, entry, nothing, panels
-from tblib.show.text import percent
+from tblib.show.plots import CLASSES, FONT, WIDTH, entry, legend_below, panels
+from tblib.show.text import captioned, percent
 
 GRID = 16  # cells per side of the map
 UNREAD, NO_MARKER = "not read", "no marker"
+NONE_FOUND = "No marker was found on any film."
 
 
 @dataclass(frozen=True)
@@ -75,24 +76,33 @@ def _places(films: pd.DataFrame) -> Floats:
     return share
 
 
-def figure(found: Markers) -> Figure:
+def figure(found: Markers) -> Figure | str:
     """Map per class of where the markers lie on the film."""
     if not any(places.any() for places in found.places.values()):
-        return nothing("No marker was found on any film.")
+        return NONE_FOUND
     most = {name: np.unravel_index(int(places.argmax()), places.shape) for name, places in found.places.items()}
     told = "; ".join(
         f"{name}: most often {_where(*(int(at) for at in cell))}, on {percent(found.places[name][cell])} of its films"
         for name, cell in most.items()
     )
-    figure, axes = panels(f"Where markers lie on the film, as it is seen. {told}.", 2, (7.6, 3.6))
+    carried = {name: found.styles[name].sum() / found.films[name] for name in found.classes}
+    more = max(carried, key=lambda name: carried[name])
+    alt = f"Films of {more} carry a marker more often, {_shares(carried)}. Where it lies on the film as seen: {told}."
+    figure, axes = panels(alt, 2, (WIDTH, 3.6))
     top = max(float(places.max()) for places in found.places.values())
     for ax, (name, places) in zip(axes, found.places.items(), strict=True):
         drawn = ax.imshow(100 * places, cmap="viridis", vmin=0, vmax=100 * top, extent=(0, 1, 1, 0))
-        ax.set(title=f"{name} ({found.films[name]:,} films)", xlabel="viewer's left … right", xticks=[], yticks=[])
-        ax.set_ylabel("top … bottom" if ax is axes[0] else "")
+        title, across = f"{name}, n = {found.films[name]:,} films", "position: viewer's left … right"
+        ax.set(title=title, xlabel=across, ylabel="position: bottom … top", xticks=[], yticks=[])
         ax.grid(visible=False)
-    figure.colorbar(drawn, ax=list(axes), label="% of the class's films", shrink=0.8)
+    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8)
+    bar.set_label("share of the class's films, %", fontsize=FONT)
+    bar.ax.tick_params(labelsize=FONT)
     return figure
+
+
+def _shares(shares: dict[str, float]) -> str:
+    return ", ".join(f"{name} {percent(share, 0)}" for name, share in shares.items())
 
 
 def _where(row: int, column: int) -> str:
@@ -101,31 +111,41 @@ def _where(row: int, column: int) -> str:
     return f"{down}, {across}"
 
 
-def styles_figure(found: Markers) -> Figure:
+def styles_figure(found: Markers) -> Figure | str:
     """Which kinds of markers the films of each class carry."""
     if found.styles.empty:
-        return nothing("No marker was found on any film.")
-    shares = found.styles.head(10) / pd.Series(found.films)
-    told = "; ".join(f"{kind}: " + ", ".join(f"{n} {v:.0%}" for n, v in row.items()) for kind, row in shares.iterrows())
-    alt = f"Kinds of markers found, share of each class's films. {told}."
-    figure, (ax,) = panels(alt, 1, (6.4, 0.9 + 0.3 * len(shares)))
-    shares.rename(columns=entry).plot.barh(ax=ax, color=[BLUE, VERMILION], width=0.75)
-    ax.set(xlabel="share of the class's films", ylabel="")
+        return NONE_FOUND
+    counts = found.styles.head(10)
+    shares = counts / pd.Series(found.films)
+    told = "; ".join(
+        f"{kind}: " + ", ".join(f"{n} {percent(v, 0)}" for n, v in row.items()) for kind, row in shares.iterrows()
+    )
+    apart = shares.diff(axis=1).abs().iloc[:, -1].idxmax()
+    alt = f"The kind “{apart}” differs most between the classes. Share of each class's films, {told}."
+    figure, (ax,) = panels(alt, 1, (6.4, 1.3 + 0.42 * len(shares)))
+    for (name, share), colour, down in zip(shares.items(), CLASSES, (-0.2, 0.2), strict=True):
+        label = entry(f"{name}, n = {found.films[str(name)]:,} films")
+        bars = ax.barh(np.arange(len(share)) + down, share, height=0.38, color=colour, label=label)
+        ax.bar_label(bars, counts[name], padding=3, fontsize=FONT)
+    ax.set(xlabel="share of the class's films (bars: number of films)", xlim=(0, 1.1 * shares.to_numpy().max()))
+    ax.set_yticks(range(len(shares)), list(shares.index))
     ax.invert_yaxis()
-    ax.legend(frameon=False)
     ax.grid(visible=False, axis="y")
+    legend_below(figure)
     return figure
 
 
 def finding(found: Markers) -> str:
-    """How many films of each class carry a marker, the odds ratio, and the commonest kinds."""
+    """How many films of each class carry a marker, the commonest kinds, and the odds ratio."""
     parts = []
     for name, films in found.films.items():
         kinds = found.styles[name][found.styles[name] > 0].sort_values(ascending=False, kind="stable").head(4)
         common = "; ".join(f"{kind} {count}" for kind, count in kinds.items())
-        parts.append(f"{found.styles[name].sum()} of {films} {name}" + (f" (most often {common})" if common else ""))
+        parts.append(
+            f"{found.styles[name].sum()} of {films} {name} films" + (f" (most often {common})" if common else "")
+        )
     odds = f"{prevalence.odds_text(found.odds)}, {found.classes[1]} over {found.classes[0]}"
-    return f"Markers were found on {' and '.join(parts)}. Odds ratio of carrying one: {odds}."
+    return f"A marker was found on {' and on '.join(parts)}. The odds ratio of carrying one is {odds}."
 
 
 def table(found: Markers) -> pd.DataFrame:
@@ -137,4 +157,5 @@ def table(found: Markers) -> pd.DataFrame:
         ]
         for name in found.classes
     }
-    return pd.DataFrame(cells, index=found.letters.index.rename(None))
+    letters = pd.DataFrame(cells, index=found.letters.index.rename("letter"))
+    return captioned(letters, "Markers by letter and class")

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from tblib.films.cues import ON_FILMS
 from tblib.metrics import Estimate, clustered_wilson, odds_ratio
 from tblib.run import usable
-from tblib.show.plots import BLUE, GREY, VERMILION, entry, panels, whiskers
+from tblib.show.plots import CLASSES, INK, WIDTH, entry, legend_below, panels, whiskers
+from tblib.show.text import captioned, percent
 
 
 def measure(table: pd.DataFrame, classes: tuple[str, str]) -> pd.DataFrame:
@@ -36,20 +37,25 @@ def figure(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     """Prevalence of each artefact per class with intervals, and the odds ratios."""
     cues = list(dict.fromkeys(table["cue"]))
     told = "; ".join(
-        f"{cue}: " + ", ".join(f"{row.label} {row.share:.0%}" for row in table[table["cue"] == cue].itertuples())
+        f"{cue}: "
+        + ", ".join(f"{row.label} {percent(row.share, 0)}" for row in table[table["cue"] == cue].itertuples())
         for cue in cues
     )
-    figure, (left, right) = panels(f"Prevalence of artefacts. {told}.", 2, (8.6, 3.2), sharey=True, width_ratios=(3, 2))
-    for offset, name, colour in ((-0.12, classes[0], BLUE), (0.12, classes[1], VERMILION)):
-        rows = table[table["label"] == name]
-        whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, entry(name))
-    left.set(xlabel="share of the class's films", xlim=(-0.02, 1.02), yticks=range(len(cues)), yticklabels=cues)
-    left.invert_yaxis()
-    left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     odds = table.drop_duplicates("cue")
-    whiskers(right, odds["odds_ratio"], odds["odds_low"], odds["odds_high"], np.arange(len(cues)), "black", "")
-    right.axvline(1, color=GREY, linestyle=":")
-    right.set(xscale="log", xlabel=f"odds ratio, {classes[1]} over {classes[0]}")
+    unequal = int(((odds["odds_low"] > 1) | (odds["odds_high"] < 1)).sum())
+    alt = f"Of {len(cues)} artefacts {unequal} are unequal between the classes beyond chance. Prevalence, {told}."
+    figure, (left, right) = panels(alt, 2, (WIDTH, 1.3 + 0.3 * len(cues)), sharey=True, width_ratios=(3, 2))
+    for offset, name, colour in zip((-0.14, 0.14), classes, CLASSES, strict=True):
+        rows = table[table["label"] == name]
+        label = entry(f"{name}, n = {rows['of'].max():,} films" if "of" in rows else name)
+        whiskers(left, rows["share"], rows["low"], rows["high"], np.arange(len(cues)) + offset, colour, label)
+    left.set(xlabel="share of the class's films\n(95 % interval)", xlim=(-0.02, 1.02))
+    left.set(yticks=range(len(cues)), yticklabels=cues)
+    left.invert_yaxis()
+    whiskers(right, odds["odds_ratio"], odds["odds_low"], odds["odds_high"], np.arange(len(cues)), INK)
+    right.axvline(1, color=INK, linestyle=":", label="1: equally common")
+    right.set(xscale="log", xlabel=f"odds ratio, {classes[1]}\nover {classes[0]} (95 % interval)")
+    legend_below(figure)
     return figure
 
 
@@ -67,9 +73,8 @@ def finding(table: pd.DataFrame, classes: tuple[str, str]) -> str:
         for row in unequal.itertuples()
     ]
     return (
-        f"{len(unequal)} of {len(odds)} artefacts are unequal between {classes[0]} and {classes[1]} beyond chance: "
-        + "; ".join(named)
-        + ". That a cue exists says neither that it predicts, nor that a model uses it."
+        f"{len(unequal)} of {len(odds)} artefacts are more common in one class than chance allows: {'; '.join(named)}; "
+        f"{classes[1]} over {classes[0]}. A cue that exists need not be used by a model."
     )
 
 
@@ -80,7 +85,8 @@ def table(table: pd.DataFrame) -> pd.DataFrame:
         odds=[odds_text(row) for row in table.to_dict("records")],
     )
     wide = cells.pivot_table(index="cue", columns="label", values="share", aggfunc="first", sort=False)
-    return wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(index=None, columns=None)
+    wide = wide.assign(**{"odds ratio": cells.groupby("cue")["odds"].first()}).rename_axis(columns=None)
+    return captioned(wide, "How common each artefact is in either class")
 
 
 def odds_text(row: dict[str, Any]) -> str:

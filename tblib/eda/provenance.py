@@ -5,7 +5,7 @@ import pandas as pd
 
 from tblib.films.artefacts import carries_colour_cue
 from tblib.run import usable
-from tblib.show.text import how_many, percent
+from tblib.show.text import captioned, how_many, percent
 
 
 def duplicates(table: pd.DataFrame) -> pd.DataFrame:
@@ -29,9 +29,9 @@ def duplicates_finding(table: pd.DataFrame) -> str:
     counts = groups["kind"].value_counts()
     mixed = table.drop_duplicates(["duplicate_group", "label"])["duplicate_group"].duplicated().sum()
     return (
-        f"{len(table)} films form {len(groups)} duplicate groups, {counts.get('exact', 0)} of them identical in every "
-        f"pixel. Films of both classes are in {how_many(mixed, 'group')}. A split that parts duplicates would test on "
-        "training films."
+        f"{len(table)} films are in the database more than once, in {how_many(len(groups), 'group')}: "
+        f"{counts.get('exact', 0)} identical in every pixel, {mixed} with films of both classes. A split that divided "
+        "them would test on training films."
     )
 
 
@@ -45,16 +45,22 @@ def sources(table: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(["size", "mean"]).set_axis(["films", "one channel or tinted"], axis=1).reset_index()
 
 
+def sources_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `sources`, with shares in per cent."""
+    shares = table["one channel or tinted"].map(percent)
+    return captioned(table.assign(**{"one channel or tinted": shares}), "Where the database says its films come from")
+
+
 def sources_finding(table: pd.DataFrame) -> str:
     """Whether the claimed sources explain the colour cue."""
     if (table["claimed source"] == "not reported").all():
         return "The database claims no sources."
     told = [
-        f"{row['label']} from {row['claimed source']}: {row['films']:,} films, "
-        f"{percent(row['one channel or tinted'], 0)}"
+        f"{row['films']:,} {row['label']} films from {row['claimed source']} "
+        f"({percent(row['one channel or tinted'], 0)})"
         for _, row in table.iterrows()
     ]
     return (
-        "Films of each claimed source, and the share with one channel or a tint: " + "; ".join(told) + ". "
-        "The claims are the database's own and are not confirmed by the films."
+        f"The database claims these sources (in brackets the share with one channel or a tint): {'; '.join(told)}. The "
+        "films themselves do not confirm it."
     )

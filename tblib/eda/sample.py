@@ -17,9 +17,14 @@ from tblib.films.database import Database
 from tblib.films.depth import shared_depth
 from tblib.films.film import Film
 from tblib.run import usable
-from tblib.show.plots import blank, draw_film, nothing, short, tiles
+from tblib.show.plots import blank, cased, draw_film, legend_below, short, tiles
 
-BOXES = {"markers": "#F0E442", "white_rectangles": "#D55E00", "black_boxes": "#56B4E9", "border": "#009E73"}
+BOXES = {  # colour and style of the outline, bright enough on films
+    "markers": ("#F0E442", "-"),
+    "white_rectangles": ("#FF8AD8", "--"),
+    "black_boxes": ("#7FDBFF", "-."),
+    "border": ("#5CE65C", ":"),
+}
 NAMES = {
     "markers": "marker",
     "white_rectangles": "white rectangle",
@@ -83,34 +88,56 @@ def figure(shown: Sequence[Shown], columns: int = 8) -> Figure:
     return figure
 
 
-def boxes_figure(shown: Sequence[Shown], columns: int = 6) -> Figure:
+def boxes_figure(shown: Sequence[Shown], columns: int = 4) -> Figure | str:
     """Films with boxes around detected artefacts; below the name the column "mistake", if any."""
     if not shown:
-        return nothing("There is no such film.")
-    figure, axes = tiles(
-        len(shown), columns, f"{len(shown)} films with boxes around what the detectors found.", legend=True
-    )
-    for ax, item in zip(axes, shown, strict=True):
-        draw_film(ax, item.film.pixels, "\n".join([_name(item), *item.row.get("mistake", "").split("; ")]).strip())
+        return "There is no such film."
+    titles = ["\n".join([_name(item), *item.row.get("mistake", "").split("; ")]).strip() for item in shown]
+    counts = {kind: sum(bool(_boxes(item, kind)) for item in shown) for kind in BOXES}
+    told = ", ".join(f"{NAMES[kind]} on {count}" for kind, count in counts.items())
+    named = "; ".join(title.replace("\n", " ", 1).replace("\n", ", ") for title in titles)
+    lines = max(title.count("\n") + 1 for title in titles)
+    alt = f"The detectors outlined artefacts on {sum(any(_boxes(i, k) for k in BOXES) for i in shown)} of {len(shown)}"
+    figure, axes = tiles(len(shown), columns, f"{alt} films: {told}. Films: {named}.", lines, legend=True)
+    for ax, item, title in zip(axes, shown, titles, strict=True):
+        draw_film(ax, item.film.pixels, title)
         for kind in ("markers", "white_rectangles", "black_boxes"):
-            for box in boxes_from_text(item.row[kind]):
-                corner, edge = (box.left - 0.5, box.top - 0.5), BOXES[kind]
-                ax.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor=edge, linewidth=1.4))
+            for box in _boxes(item, kind):
+                corner = box.left - 0.5, box.top - 0.5
+                ax.add_patch(Rectangle(corner, box.width, box.height, **_outline(kind)))
         _border_outline(ax, item)
-    handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=BOXES[kind], label=NAMES[kind]) for kind in BOXES]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    handles = [Rectangle((0, 0), 1, 1, label=NAMES[kind], **_outline(kind)) for kind in BOXES]
+    legend_below(figure, 4, handles)
     return figure
 
 
-def before_after_figure(shown: Sequence[Shown], images: Pixels) -> Figure:
+def _boxes(item: Shown, kind: str) -> Sequence[Any]:
+    """The boxes of one kind on a film; of a border one entry."""
+    if kind == "border":
+        return [kind] if item.row["bordered"] else []
+    return boxes_from_text(item.row[kind])
+
+
+def _outline(kind: str) -> dict[str, Any]:
+    """How boxes of a kind are drawn: bright lines in a dark casing, each in its own style."""
+    colour, style = BOXES[kind]
+    return {"fill": False, "edgecolor": colour, "linestyle": style, "linewidth": 1.5, "path_effects": cased()}
+
+
+def before_after_figure(shown: Sequence[Shown], images: Pixels, columns: int = 4) -> Figure:
     """Films as stored, above the same films as networks get them, uint8 (n, H, W), or (n, H, W, 3) in colour."""
     count, kind = len(shown), "grey" if images.ndim == 3 else "RGB"
-    told = f"{count} films before and after preparation to {images.shape[1]}×{images.shape[2]} {kind}."
-    figure = blank(told, (1.25 * count, 3.0))
-    axes = figure.subplots(2, count, squeeze=False)
+    names = ", ".join(_name(item) for item in shown)
+    told = f"Preparation makes {count} films alike, {names}: {images.shape[1]}×{images.shape[2]} {kind}."
+    rows = range(0, count, columns)
+    figure, axes = tiles(2 * len(rows) * min(columns, count), columns, told)
+    grid = np.array(axes).reshape(2 * len(rows), -1)
+    for ax in axes:
+        ax.set_axis_off()
     for i, item in enumerate(shown):
-        draw_film(axes[0, i], item.film.pixels, f"{_name(item)}\n{item.film.mode}, {item.film.pixels.shape[0]} px")
-        draw_film(axes[1, i], images[i], f"{kind}, {images.shape[1]} px")
+        above, below = grid[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
+        draw_film(above, item.film.pixels, f"{_name(item)}\n{item.film.mode}, {item.film.pixels.shape[0]} px")
+        draw_film(below, images[i], f"{kind}, {images.shape[1]} px")
     return figure
 
 
@@ -140,7 +167,7 @@ def _border_outline(ax: Axes, item: Shown) -> None:
         height, width = item.film.pixels.shape[:2]
         film = Rectangle((left - 0.5, top - 0.5), width - left - right, height - top - bottom, fill=False)
         middle = Affine2D().rotate_deg_around(width / 2, height / 2, -item.row["border_tilt"])
-        film.set(edgecolor=BOXES["border"], linewidth=1.4, transform=middle + ax.transData)
+        film.set(transform=middle + ax.transData, **_outline("border"))
         ax.add_patch(film)
         ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 

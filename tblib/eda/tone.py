@@ -14,8 +14,8 @@ from scipy import fft
 from tblib.arrays import Floats, Ints, Pixels
 from tblib.eda.sample import Shown
 from tblib.films.film import resized
-from tblib.show.plots import BLUE, VERMILION, blank, draw_film, entry, panels, sns
-from tblib.show.text import percent
+from tblib.show.plots import CLASSES, WIDTH, blank, draw_counts, draw_film, entry, legend_below, panels, plain
+from tblib.show.text import capital, percent
 
 PORTRAIT = 512  # px per side at which films are compared, as in the Kaggle database
 LEVELS = 64  # bins of a grey histogram
@@ -89,22 +89,23 @@ def within_spread(mine: Portrait, theirs: Portrait) -> float:
 def grey_figure(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     """Distributions of mean grey, spread of grey and evenness of the grey histogram per class."""
     columns = {
-        "grey_mean": "mean grey level",
+        "grey_mean": "mean grey level (0 black … 255 white)",
         "grey_sd": "sd of the grey levels",
-        "equalised": "evenness of the histogram",
+        "equalised": "evenness of the grey histogram (1 is flat)",
     }
-    means = table.groupby("label")[list(columns)].median()
+    medians = table.groupby("label")[list(columns)].median()
     told = "; ".join(
-        f"{text}: " + ", ".join(f"{n} {means.loc[n, c]:.3g}" for n in classes) for c, text in columns.items()
+        f"{text}: " + ", ".join(f"{n} {medians.loc[n, c]:.3g}" for n in classes) for c, text in columns.items()
     )
-    figure, axes = panels(f"Grey levels per class, medians: {told}.", 3, (8.6, 2.6))
+    flatter = classes[int(np.argmax(medians.loc[list(classes), "equalised"]))]
+    alt = f"The grey histograms of {flatter} are the flatter ones. Medians, {told}."
+    figure, axes = panels(alt, 3, (6.4, 5.6), 1)
     for ax, (column, text) in zip(axes, columns.items(), strict=True):
-        for name, colour in zip(classes, (BLUE, VERMILION), strict=True):
-            values = table.loc[table["label"] == name, column]
-            look: dict[str, Any] = {"stat": "probability", "bins": 24, "element": "step", "alpha": 0.35}
-            sns.histplot(x=values, ax=ax, color=colour, label=entry(name), **look)
-        ax.set(xlabel=text, ylabel="share of films" if ax is axes[0] else "")
-    axes[0].legend(frameon=False, fontsize=8)
+        edges = np.histogram_bin_edges(table[column].dropna(), 24)
+        counts = [np.histogram(table.loc[table["label"] == name, column].dropna(), edges)[0] for name in classes]
+        draw_counts(ax, counts, edges, classes)
+        ax.set(xlabel=text, ylabel="share of films")
+    legend_below(figure, 2)
     return figure
 
 
@@ -112,50 +113,75 @@ def grey_finding(table: pd.DataFrame, classes: tuple[str, str]) -> str:
     """Whether one class looks equalised."""
     groups = table.groupby("label")
     means, spreads = groups["grey_mean"].mean(), groups["grey_mean"].std()
-    told = [f"{name} {means[name]:.0f} ± {spreads[name]:.0f}" for name in classes]
+    told = " and ".join(f"{means[name]:.0f} ± {spreads[name]:.0f} in {name}" for name in classes)
     even = groups["equalised"].median()
     flatter = max(classes, key=lambda name: even[name])
     return (
-        "Mean grey level (mean ± sd over films): " + ", ".join(told) + f". The grey histograms of {flatter} are the "
-        "flatter ones (" + ", ".join(f"{name} {even[name]:.2f}" for name in classes) + " on a scale where 1 is flat)."
+        f"The grey histograms of {flatter} films are the flatter ones: median evenness "
+        f"{' and '.join(f'{even[name]:.2f} in {name}' for name in classes)}, where 1 is flat. Their mean grey levels "
+        f"are {told} (mean ± sd over films, of 255)."
     )
 
 
-def figure(by_database: dict[str, dict[str, Portrait]]) -> Figure:
-    """Mean film, grey histogram and power spectrum of each class, databases side by side."""
-    told = "; ".join(f"{name}: {', '.join(classes)}" for name, classes in by_database.items())
+def figure(by_database: dict[str, dict[str, Portrait]], most: int | None = None) -> Figure:
+    """Mean film, grey histogram and power spectrum of each class, of at most so many films, by database."""
+    told = []
+    for name, classes in by_database.items():
+        fine = {label: float(one.spectrum[0, one.spectrum.shape[1] // 2 :].mean()) for label, one in classes.items()}
+        parts = ", ".join(f"{label} {value:.2f}" for label, value in fine.items())
+        told.append(
+            f"the films of {max(fine, key=lambda label: fine[label])} of {name} have more fine detail ({parts})"
+        )
     count = sum(len(classes) for classes in by_database.values())
-    figure = blank(
-        f"Mean films, grey histograms and power spectra with their {SPREAD} percentiles. {told}.", (9.6, 4.6)
+    alt = (
+        f"{capital('; '.join(told))}, as mean log10 power; means, with the {SPREAD[0]} to {SPREAD[1]} % range of films."
     )
-    parts: Any = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.2))
-    above, below = parts[:, 0]
-    means = above.subplots(1, count, squeeze=False)[0]
+    figure = blank(alt, (WIDTH, 5.0))
+    parts_of: Any = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.7))
+    above, below = parts_of[:, 0]
+    means = above.subplots(1, max(count, 4), squeeze=False)[0]
     histogram, spectrum = below.subplots(1, 2)
-    drawn = ((name, label, one) for name, classes in by_database.items() for label, one in classes.items())
-    for ax, colour, (name, label, one) in zip(means, sns.color_palette("colorblind", count), drawn, strict=True):
-        draw_film(ax, one.mean_film, f"{name}\n{label}")
-        _band(histogram, np.arange(one.histogram.shape[1]) * 256 / one.histogram.shape[1], 100 * one.histogram, colour)
-        _band(spectrum, np.arange(1, one.spectrum.shape[1] + 1), one.spectrum, colour, entry(f"{name}, {label}"))
+    drawn = [
+        (name, label, one, colour, style)
+        for (name, classes), style in zip(by_database.items(), ("-", "--", ":", "-."), strict=False)
+        for (label, one), colour in zip(classes.items(), CLASSES, strict=True)
+    ]
+    for ax in means:
+        ax.set_axis_off()
+    for ax, (name, label, one, colour, style) in zip(means, drawn, strict=False):
+        draw_film(ax, one.mean_film, f"mean film,\n{name},\n{label}")
+        levels = np.arange(one.histogram.shape[1]) * 256 / one.histogram.shape[1]
+        _band(histogram, levels, 100 * one.histogram, colour, style)
+        text = entry(f"{name}, {label}" + (f", n ≤ {most} films" if most else ""))
+        _band(spectrum, np.arange(1, one.spectrum.shape[1] + 1), one.spectrum, colour, style, text)
     highest = 100 * max(one.histogram[0, 1:-1].max() for classes in by_database.values() for one in classes.values())
-    histogram.set(xlabel="grey level", ylabel="% of pixels", xlim=(0, 255), ylim=(0, 1.6 * highest))
-    spectrum.set(xlabel="cycles a film", ylabel="log10 power", xscale="log")
-    spectrum.legend(frameon=False, fontsize=7)
+    histogram.set(xlabel="grey level (0 black … 255 white)", ylabel="share of pixels, %")
+    histogram.set(xlim=(0, 255), ylim=(0, 1.6 * highest))
+    spectrum.set(xlabel="frequency, cycles per film", ylabel="log10 of the power", xscale="log")
+    for ax in (histogram, spectrum):
+        plain(ax)
+    legend_below(below, 2)
     return figure
 
 
-def _band(ax: Axes, place: npt.NDArray[Any], values: Floats, colour: Any, label: str = "") -> None:
+def _band(ax: Axes, place: npt.NDArray[Any], values: Floats, colour: Any, style: str, label: str = "") -> None:
+    """A mean, and the percentiles of `SPREAD` as thin lines around a pale band."""
     mean, low, high = values
-    ax.plot(place, mean, color=colour, linewidth=1.4, label=label)
-    ax.fill_between(place, low, high, color=colour, alpha=0.15, linewidth=0)
+    ax.plot(place, mean, color=colour, linestyle=style, linewidth=1.8, label=label)
+    for limit in (low, high):
+        ax.plot(place, limit, color=colour, linestyle=style, linewidth=0.6)
+    ax.fill_between(place, low, high, color=colour, alpha=0.1, linewidth=0)
 
 
 def finding(looks: dict[str, dict[str, Portrait]]) -> str:
     """How the classes differ in detail and, with two databases, whether the first resembles the second."""
     (name, mine), *others = looks.items()
     fine = {label: float(one.spectrum[0, one.spectrum.shape[1] // 2 :].mean()) for label, one in mine.items()}
-    told = " and ".join(f"{value:.2f} in {label}" for label, value in fine.items())
-    text = f"Fine detail (mean log10 power in the upper half of the spectrum): {told}."
+    told, most = (
+        " and ".join(f"{value:.2f} in {label}" for label, value in fine.items()),
+        max(fine, key=fine.__getitem__),
+    )
+    text = f"{most} films have the most fine detail: mean log10 power in the upper half of the spectrum {told}."
     for other, theirs in others:
         shares = {label: within_spread(mine[label], theirs[label]) for label in mine if label in theirs}
         parts = " and ".join(f"{percent(share, 0)} of the frequencies in {label}" for label, share in shares.items())

@@ -1,5 +1,6 @@
 """Numbers as text, sentences and tables for notebooks and the report."""
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ def say(*sentences: str) -> None:
     """Show sentences as one paragraph of a notebook, verbatim: names are not read as markup or formulas."""
     from IPython.display import display
 
-    told = " ".join(sentence for sentence in sentences if sentence)
+    told = MINUS.sub("−", " ".join(sentence for sentence in sentences if sentence))
     html = f'<p class="tex2jax_ignore mathjax_ignore"><strong>Finding.</strong> {escape(told)}</p>'
     display({"text/plain": f"Finding. {told}", "text/html": html}, raw=True)
 
@@ -38,16 +39,20 @@ def estimate(value: dict[str, float | None], in_percent: bool = False) -> str:
     return Estimate(**value).text(in_percent)
 
 
-def estimates_table(rows: dict[str, dict[str, Any]], in_percent: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Row name -> {column -> estimate} as a table of texts; columns `in_percent` are in per cent."""
+def estimates_table(
+    rows: dict[str, dict[str, Any]], of: str, caption: str, in_percent: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Row name -> {column -> estimate} as a table of texts with a caption; columns `in_percent` are in per cent.
+    The column of the row names is headed `of`."""
     cells = {
         name: {LABELS.get(column, column): estimate(value, column in in_percent) for column, value in row.items()}
         for name, row in rows.items()
     }
-    return pd.DataFrame.from_dict(cells, orient="index")
+    return captioned(pd.DataFrame.from_dict(cells, orient="index").rename_axis(of), caption)
 
 
 NONE = "–"
+MINUS = re.compile(r"(?<![\w.])-(?=\d)")  # a hyphen that stands for a minus
 
 
 def how_many(count: int, what: str) -> str:
@@ -72,9 +77,15 @@ def of_trainings(seeds: int) -> str:
     return ("" if seeds == 1 else "mean ± sd of ") + how_many(seeds, "training")
 
 
-def by_name(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The table with one column as its unnamed index."""
-    return table.set_index(column).rename_axis(None)
+def captioned(table: pd.DataFrame, caption: str) -> pd.DataFrame:
+    """The table with a caption, which `tblib.show.tables.html` shows."""
+    table.attrs["caption"] = caption
+    return table
+
+
+def by_name(table: pd.DataFrame, column: str, caption: str) -> pd.DataFrame:
+    """The table with one column as its index, and with a caption."""
+    return captioned(table.set_index(column), caption)
 
 
 def interval_of(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,30 +10,34 @@ from torch import Tensor, nn
 
 from tblib.arrays import Floats, Pixels
 from tblib.dataset import Augmentation, TBDataset, augment, augmentation_parameters, batches
-from tblib.show.plots import BLUE, GREY, VERMILION, draw_film, panels, tiles
-from tblib.show.text import how_many, percent
+from tblib.show.plots import GREY, INK, PURPLE, WIDTH, draw_film, legend_below, panels, tiles
+from tblib.show.text import captioned, how_many, percent
+
+PARTS = (("train", "training (augmented)", GREY, "--"), ("val", "validation", PURPLE, "-"))
 
 
 def figure(history: pd.DataFrame) -> Figure:
     """Loss, accuracy, F1 and learning rate by epoch, with the kept epoch marked."""
     best = history.loc[history["val_loss"].idxmin()]
     last, kept = history["epoch"].iloc[-1], best["epoch"]
-    alt = f"Training over {last:g} epochs; kept: epoch {kept:g}, validation F1 {best['val_f1']:.3f}."
-    figure, axes = panels(alt, 4, (10.0, 2.6))
-    for ax, name in zip(axes, ("loss", "accuracy", "f1"), strict=False):
-        for part, colour, style in (("train", GREY, "--"), ("val", VERMILION, "-")):
-            label = {"train": "training (augmented)", "val": "validation"}[part]
-            ax.plot(
-                history["epoch"], history[f"{part}_{name}"], style, color=colour, label=label, marker=".", markersize=4
-            )
-        ax.set(title={"f1": "F1"}.get(name, name), xlabel="epoch")
+    alt = f"The validation loss is lowest after epoch {kept:g} of {last:g}; kept: epoch {kept:g}"
+    alt = f"{alt}, validation accuracy {best['val_accuracy']:.3f}, F1 {best['val_f1']:.3f}."
+    figure, axes = panels(alt, 4, (WIDTH, 4.8), 2, sharex=True)
+    names = {"loss": "loss (cross-entropy)", "accuracy": "accuracy (share of films)", "f1": "F1"}
+    for ax, (name, label) in zip(axes, names.items(), strict=False):
+        for part, text, colour, style in PARTS:
+            look: dict[str, Any] = {"color": colour, "label": text, "marker": ".", "markersize": 4}
+            ax.plot(history["epoch"], history[f"{part}_{name}"], style, **look)
+        ax.set(ylabel=label)
     axes[0].set_ylim(bottom=0)
-    axes[0].legend(frameon=False, fontsize=8)
-    axes[3].step(history["epoch"], history["lr"], where="mid", color="black")
-    axes[3].set(title="learning rate", xlabel="epoch", yscale="log")
+    axes[3].step(history["epoch"], history["lr"], where="mid", color=INK)
+    axes[3].set(ylabel="learning rate per step", yscale="log")
     for ax in axes:
-        ax.axvline(best["epoch"], color=BLUE, linestyle=":")
+        ax.axvline(best["epoch"], color=INK, linestyle=":", label="epoch that is kept")
         ax.xaxis.get_major_locator().set_params(integer=True)
+    for ax in axes[2:]:
+        ax.set_xlabel(f"epoch (n = {len(history)})")
+    legend_below(figure)
     return figure
 
 
@@ -64,7 +68,7 @@ def batch_figure(films: Pixels, targets: Floats, classes: tuple[str, str]) -> Fi
     """The films of one augmented batch, each with its class."""
     names = [classes[int(target)] for target in targets]
     counts = ", ".join(f"{names.count(name)} {name}" for name in classes)
-    figure, axes = tiles(len(films), 8, f"One augmented batch of {len(films)} films: {counts}.")
+    figure, axes = tiles(len(films), 4, f"The CNN sees films shifted, turned and scaled: {counts}, in one batch.", 1)
     for ax, film, name in zip(axes, films, names, strict=True):
         draw_film(ax, film, name)
     return figure
@@ -87,7 +91,7 @@ def layers(cnn: nn.Module, film: Sequence[int]) -> pd.DataFrame:
         cnn.eval()(torch.zeros(1, *film))
     for hook in hooks:
         hook.remove()
-    return pd.DataFrame(rows)
+    return captioned(pd.DataFrame(rows), "Layers of the CNN")
 
 
 def layers_finding(table: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ import matplotlib as mpl
 
 from tblib.audit import verdicts
 from tblib.run import Run, run_folder
-from tblib.show.plots import VERMILION
+from tblib.show.plots import INK
 from tblib.system.files import ROOT, replacing
 
 TARGET = ROOT / "notebooks" / "abstract.svg"
@@ -15,9 +15,7 @@ TARGET = ROOT / "notebooks" / "abstract.svg"
 def draw(run: Run) -> None:
     """Draw the abstract of a run's fifth notebook."""
     figure = verdicts.figure(run.facts("shortcuts.json"))
-    figure.suptitle(
-        "SYNTHETIC films: what the audit of the demo found", fontsize=10, color=VERMILION, x=0.01, ha="left"
-    )
+    figure.suptitle("SYNTHETIC films: what the audit of the demo found", fontsize=10, color=INK, x=0.01, ha="left")
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tblib"}), replacing(TARGET) as part:
         figure.savefig(part, format="svg", bbox_inches="tight", metadata={"Date": None})
 
