@@ -10,6 +10,7 @@ from scipy.special import expit, log_expit
 from tblib import metrics
 from tblib.arrays import Floats, Ints
 from tblib.catalogue import catalogued_database, need_same_films
+from tblib.classifiers.likeness import write_likeness
 from tblib.classifiers.opened import open_model
 from tblib.classifiers.protocol import Calibration, Classifier, ClassifierError, file_logits
 from tblib.classifiers.trained import TrainedModel
@@ -23,7 +24,7 @@ SHARPEST, BLUNTEST = 0.05, 20.0  # range of temperatures searched
 
 
 def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
-    """Score films, write ``predictions.csv`` and ``metrics.json``, and return the content of the latter.
+    """Score films, write ``predictions.csv``, ``metrics.json`` and ``likeness.json``, and return the second's content.
 
     Films are those of validation and test; of a model that was given to the run, which has seen no part more than
     another, all. Thresholds and temperature come from validation; every metric is measured on the other films scored
@@ -48,6 +49,7 @@ def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
     found["model"] = {name: given[name] for name in ("name", "trained_on", "seen")} if given else None
     write_table(run.path("predictions.csv"), predictions)
     write_json(run.path("metrics.json"), found)
+    write_likeness(run)
     return found
 
 

@@ -56,11 +56,12 @@ IMAGES, SPLIT, MODEL = "images.npy", "split.csv", "model.safetensors"
 GIVEN = "model.json"  # of a run whose model was given to it, in place of one that it trained
 PREPARED = (IMAGES, SPLIT, "preparation.json")
 EVALUATED = ("predictions.csv", "metrics.json")
+LIKENESS = "likeness.json"  # not in runs of earlier versions
 STEPS = (
     Step("eda", "01_eda.ipynb", (), ("catalogue.csv", "passed_over.csv", "catalogue.json")),
     Step("preparation", "02_preparation.ipynb", CATALOGUE, PREPARED),
     Step("training", "03_training.ipynb", PREPARED, (MODEL, "history.csv", "training.json")),
-    Step("evaluation", "04_evaluation.ipynb", (*CATALOGUE, MODEL, *PREPARED), EVALUATED),
+    Step("evaluation", "04_evaluation.ipynb", (*CATALOGUE, MODEL, *PREPARED), (*EVALUATED, LIKENESS)),
     Step(
         "shortcuts",
         "05_shortcuts.ipynb",
