@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from tblib.catalogue import build_catalogue
+from tblib.catalogue import build_catalogue, catalogued_database
 from tblib.films.cues import CUES, Cue
 from tblib.films.database import open_database
 from tblib.phantoms.demo import write_demo
@@ -87,6 +87,13 @@ def smoke(shared, demo) -> Run:
             report = run_study(str(folder), str(demo), read_parameters(SMOKE))
             assert report == folder / "report.html"
     return Run(run_folder(str(folder)))
+
+
+@pytest.fixture(scope="session")
+def chests(smoke) -> list[bytes]:
+    """Picture files of films of that run, which get a verdict: they are like its training films."""
+    database = catalogued_database(smoke)
+    return [database.read(file) for file in smoke.table("catalogue.csv")["file"][:6]]
 
 
 @pytest.fixture(scope="session")

@@ -161,11 +161,11 @@ def main(model: Path, folder: Path) -> None:
     for path in sorted(folder.iterdir(), key=lambda path: int(path.name)):
         name, content = path.read_bytes().split(b"\n", 1)
         batch = {"view": "view", "batch": int(path.name), "turn": 0}
-        message = batch | {"kind": "part", "name": name.decode(), "place": 0, "last": True}
+        message = batch | {"kind": "part", "name": name.decode(), "place": 0, "last": True, "count": 1}
         panel.drop._handle_custom_msg(message, [content])
         panel.controls["border"].value = 0.05
         panel.reset.click()
-        said.append({**panel.table.rows[0], "page": panel.told.value + panel.answer.value + panel.outcome.value})
+        said.append({**panel.table.rows[-1], "page": panel.told.value + panel.answer.value + panel.outcome.value})
     print(json.dumps({"said": said, "peak": peak_memory()}))
 
 

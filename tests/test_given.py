@@ -47,9 +47,9 @@ def test_the_same_network_answers_alike_in_every_way(smoke, exported, theirs, tm
         (exported[0], str(exported[1])),
     ):
         table = predict_files(open_predictor(model, spec), paths)
-        np.testing.assert_allclose(table["probability"], own[files], atol=1e-5)
+        np.testing.assert_allclose(table["score"], own[files], atol=1e-5)
     panel = prediction_panel(open_predictor(theirs.path("model.json")), {"a film": paths[0].read_bytes()})
-    assert panel.case.answer.score.probability == pytest.approx(own[files[0]], abs=1e-5)
+    assert panel.case.answer.score.raw == pytest.approx(own[files[0]], abs=1e-5)
 
 
 def test_its_verdicts_are_the_same_in_every_way(smoke, exported, theirs, tmp_path):
@@ -101,8 +101,8 @@ def test_a_given_model_is_judged_on_all_films_but_those_of_validation(theirs):
 def test_the_report_tells_of_the_model_and_that_it_may_know_the_films(theirs, exported):
     page = BeautifulSoup(theirs.path("report.html").read_text(encoding="utf-8"), "html.parser")
     first = page.find("section").get_text(" ")
-    assert ", on which it may have been trained," in first
-    assert "a model of somebody else" in page.find("p", class_="lead").text
+    assert "), on which it may have been trained. Calling every film" in first
+    assert "a model of somebody else" in page.find("p", class_="about").text
     training = page.find("section", {"aria-labelledby": "training"}).get_text(" ")
     facts = theirs.facts("model.json")
     assert facts["about"]["SHA-256"] in training

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread, current_thread
 
@@ -22,10 +23,12 @@ from PIL import Image
 
 from tblib.classifiers.trained import TrainedModel
 from tblib.model import CNN, folded
+from tblib.predict.answers import compared
 from tblib.predict.panel import prediction_panel
 from tblib.predict.predictor import (
     PredictionError,
     Predictor,
+    describe,
     open_predictor,
     predict_files,
     sample_contents,
@@ -59,7 +62,8 @@ def messages(files: dict[str, bytes], batch: int, view: str = "view") -> list[tu
     for place, (name, content) in enumerate(files.items()):
         for start in range(0, max(len(content), 1), PART):
             head = {"kind": "part", "name": name, "place": place, "last": start + PART >= len(content)}
-            sent.append((head | {"view": view, "batch": batch, "turn": len(sent)}, content[start : start + PART]))
+            head |= {"view": view, "batch": batch, "turn": len(sent), "count": len(files)}
+            sent.append((head, content[start : start + PART]))
     return sent
 
 
@@ -97,7 +101,8 @@ def at_once(*actions: Callable[[], None]) -> None:
 
 def page(panel) -> BeautifulSoup:
     """All that the panel says."""
-    return BeautifulSoup(panel.told.value + panel.answer.value + panel.outcome.value, "html.parser")
+    pieces = panel.source, panel.told, panel.answer, panel.pictures, panel.outcome
+    return BeautifulSoup("".join(piece.value for piece in pieces), "html.parser")
 
 
 def number(panel, kind: str) -> float:
@@ -106,7 +111,7 @@ def number(panel, kind: str) -> float:
 
 def test_it_begins_with_the_first_sample_and_says_what_it_is_for(panel, samples, predictor):
     name, content = next(iter(samples.items()))
-    notice = panel.children[0].value
+    notice = panel.children[0].children[0].value
     assert RESEARCH_USE in notice
     assert "SYNTHETIC" in notice
     assert page(panel).h3.text == name
@@ -119,7 +124,15 @@ def test_it_begins_with_the_first_sample_and_says_what_it_is_for(panel, samples,
 
 
 def test_each_control_has_a_label(panel):
-    for control in [*panel.controls.values(), panel.path, panel.point, panel.opener, panel.reset, *panel.samples]:
+    for control in [
+        *panel.controls.values(),
+        panel.path,
+        panel.point,
+        panel.opener,
+        panel.reset,
+        panel.clear,
+        *panel.samples,
+    ]:
         assert control.description
 
 
@@ -136,45 +149,85 @@ def test_panel_command_line_and_predictions_csv_agree(panel, predictor, smoke, t
     paths = [tmp_path / f"{i}.png" for i in range(len(contents))]
     for path, content in zip(paths, contents.values(), strict=True):
         path.write_bytes(content)
-    for other in (predict_files(predictor, paths), rows):
-        for column in ("probability", "calibrated"):
-            np.testing.assert_allclose(pd.DataFrame(panel.table.rows)[column], other[column], atol=1e-5)
+    told = predict_files(predictor, paths)
+    for column, ours, evaluated in (("probability", "probability", "calibrated"), ("score", "score", "probability")):
+        for other in (told[ours], rows[evaluated]):
+            np.testing.assert_allclose(pd.DataFrame(panel.table.rows)[column], other, atol=1e-5)
     saved = pd.read_csv(io.StringIO(panel.table.csv))
-    np.testing.assert_allclose(saved["probability"], rows["probability"], atol=1e-5)
+    assert list(saved.columns) == list(told.columns)
+    np.testing.assert_allclose(saved["probability"], rows["calibrated"], atol=1e-5)
     assert list(saved["file"]) == list(contents)
     assert list(saved["verdict"]) == list(predict_files(predictor, paths)["verdict"])
 
 
-def test_an_upload_in_parts_is_the_file_and_a_new_one_takes_its_place(panel, predictor):
+def test_an_upload_in_parts_is_the_file_and_films_are_added(panel, predictor):
     content = png(grey_film(3, 300))
     assert len(content) > 3 * PART
     drop(panel, {"one.png": content, "two.png": png(grey_film(4))})
-    assert files_of(panel) == ["one.png", "two.png"]
+    assert files_of(panel) == ["one.png", "two.png"]  # instead of the sample, for which nobody has asked
     assert page(panel).h3.text == "one.png"
     assert number(panel, "probability") == pytest.approx(predictor.answer(content, "a").score.probability, abs=1e-9)
-    assert panel.drop.status == "two.png was read."
+    assert panel.drop.status == "2 read, 0 not."
     panel.table.chosen = 1
     assert page(panel).h3.text == "two.png"
     drop(panel, {"three.png": png(grey_film(5))})
-    assert files_of(panel) == ["three.png"]
+    assert files_of(panel) == ["one.png", "two.png", "three.png"]
+    assert page(panel).h3.text == "three.png"
 
 
 def test_a_broken_file_gets_its_sentence_and_the_panel_goes_on(panel):
     drop(panel, {"notes.png": b"text"})
     assert "notes.png is not a picture that can be read" in page(panel).text
-    assert panel.answer.value == panel.outcome.value == ""
+    assert panel.answer.value == panel.pictures.value == panel.outcome.value == ""
     assert panel.what_if.layout.display == "none"
-    assert panel.drop.status == "notes.png was not read."
+    assert panel.drop.status == "0 read, 1 not: the table says which, and why."
     drop(panel, {"notes.png": b"text", "good.png": png(grey_film(1)), "empty.png": b""})
     assert page(panel).h3.text == "good.png"
     assert panel.what_if.layout.display == "flex"
-    assert ["is not a picture" in row["problem"] for row in panel.table.rows] == [True, False, False]
-    assert "is empty" in panel.table.rows[2]["problem"]
+    assert panel.drop.status == "1 read, 2 not: the table says which, and why."
+    assert "notes.png is not a picture" in panel.told.value
+    assert "1 more could not be read" in panel.told.value
+    assert ["is not a picture" in row["problem"] for row in panel.table.rows] == [True, True, False, False]
+    assert "is empty" in panel.table.rows[3]["problem"]
+
+
+def test_a_list_survives_a_mistyped_path_a_sample_and_a_wrong_file(panel, samples):
+    drop(panel, {f"{i}.png": png(grey_film(i)) for i in range(3)})
+    panel.path.value = "mistyped.png"
+    panel.opener.click()
+    assert "mistyped.png cannot be read" in page(panel).text
+    assert files_of(panel) == ["0.png", "1.png", "2.png"]
+    for _ in range(2):  # a sample is listed once
+        panel.samples[-1].click()
+        assert page(panel).h3.text == list(samples)[-1]
+        assert files_of(panel) == ["0.png", "1.png", "2.png", list(samples)[-1]]
+    drop(panel, {"notes.png": b"text"})
+    assert page(panel).h3.text == list(samples)[-1]  # stays in view, below the sentence
+    assert "notes.png is not a picture" in panel.told.value
+    assert files_of(panel)[:3] == ["0.png", "1.png", "2.png"]
+    assert len(panel.table.rows) == 5
+
+
+def test_a_list_that_was_cleared_can_be_brought_back(panel):
+    drop(panel, {f"{i}.png": png(grey_film(i)) for i in range(3)})
+    panel.clear.click()
+    assert files_of(panel) == []
+    assert panel.answer.value == ""
+    assert panel.clear.description == "Bring back 3 films"
+    panel.point.value = "sensitivity_95"
+    panel.clear.click()
+    assert files_of(panel) == ["0.png", "1.png", "2.png"]
+    assert page(panel).h3.text == "0.png"
+    assert {row["operating_point"] for row in panel.table.rows} == {"95 % sensitivity on validation"}
+    panel.clear.click()
+    drop(panel, {"new.png": png(grey_film(5))})
+    assert files_of(panel) == ["new.png"]
+    assert panel.clear.description == "Clear the list"
 
 
 def test_what_the_browser_cannot_send_gets_its_sentence(panel):
     def tell(turn: int, part: bytes = b"", **head: object) -> None:
-        send(panel, [(head | {"view": "view", "batch": batch, "turn": turn}, part)])
+        send(panel, [(head | {"view": "view", "batch": batch, "turn": turn, "count": 2}, part)])
 
     batch = next(BATCHES)
     tell(0, b"\x89PNG", kind="part", name="half.png", place=0, last=False)
@@ -183,6 +236,7 @@ def test_what_the_browser_cannot_send_gets_its_sentence(panel):
     tell(2, kind="refused", name="huge.tif", place=1, size=300 * 2**20)
     assert "huge.tif has 300 MB, above the limit of 100 MB" in panel.table.rows[1]["problem"]
     drop(panel, {"good.png": png(grey_film(1))})  # nothing of the half file is left
+    assert panel.table.rows[2]["problem"] == ""
     assert page(panel).h3.text == "good.png"
 
 
@@ -252,7 +306,7 @@ def test_nothing_a_person_does_comes_amid_something_else(panel, monkeypatch):
     monkeypatch.undo()
     wanted = panel.predictor.what_if(panel.case.answer.film, panel.changes)
     assert panel.changes.border == 0.08
-    assert number(panel, "edited") == pytest.approx(wanted.edited.best, abs=1e-9)
+    assert number(panel, "edited") == pytest.approx(wanted.edited.probability, abs=1e-9)
 
 
 def test_a_view_that_went_away_amid_a_batch_holds_nothing_up(panel):
@@ -260,11 +314,33 @@ def test_a_view_that_went_away_amid_a_batch_holds_nothing_up(panel):
     send(panel, sent[:-3] + sent[-1:])  # one part of the last file is lost
     assert files_of(panel) == ["good.png", "notes.png"]
     send(panel, messages({"new.png": THREE["good.png"]}, 0, "new"))
-    assert files_of(panel) == ["new.png"]
-    send(panel, sent[-3:])  # comes after all: its batch has been replaced
-    assert files_of(panel) == ["new.png"]
-    send(panel, messages(THREE, 1, "gone"))  # nor does a message that was lost hold up the next batch of its view
-    assert files_of(panel) == list(THREE)
+    assert files_of(panel) == ["good.png", "notes.png", "new.png"]
+    send(panel, sent[-3:-1])  # comes after all
+    assert files_of(panel) == ["good.png", "notes.png", "new.png", "other.png"]
+    sent = messages({"lost.png": THREE["other.png"]}, 1, "gone")
+    send(panel, sent[:-1])
+    later = [f"{number}.png" for number in range(2, 10)]
+    for number, name in enumerate(later, 2):  # nor does a message that was lost hold up the next batches of its view
+        send(panel, messages({name: THREE["good.png"]}, number, "gone"))
+    assert files_of(panel)[4:] == later
+    send(panel, sent[-1:])  # comes too late: the batch was forgotten
+    assert files_of(panel)[4:] == later
+
+
+def test_of_odd_files_in_batches_of_two_views_at_once_none_is_lost(panel, samples):
+    film = Image.open(io.BytesIO(next(iter(samples.values())))).convert("L")
+    odd = [one for one in odd_files.odd_files(film) if len(one[1]) < 300_000][:36]
+    contents, wanted = ({name: one[at] for name, *one in odd} for at in (0, 1))
+    assert len(contents) == 36
+    batches = [
+        messages(dict(itertools.islice(contents.items(), 6 * number, 6 * number + 6)), number // 2, f"tab {number % 2}")
+        for number in range(6)
+    ]
+    mixed = [message for turn in itertools.zip_longest(*batches) for message in turn if message]
+    at_once(lambda: send(panel, mixed[::2]), lambda: send(panel, mixed[1::2]))
+    assert sorted(files_of(panel)) == sorted(contents)
+    for row in panel.table.rows:
+        assert (row["problem"] == "") == (wanted[row["file"]] in (odd_files.SAME, odd_files.ANY)), row["file"]
 
 
 def test_a_path_a_folder_and_wrong_ones(panel, tmp_path):
@@ -281,7 +357,9 @@ def test_a_path_a_folder_and_wrong_ones(panel, tmp_path):
     assert "2.png" in give(tmp_path / "films" / "2.png")
     assert len(panel.table.rows) == 1
     give(tmp_path / "films")
-    assert files_of(panel) == ["0.png", "1.png", "2.png", "bad.dcm"]
+    assert files_of(panel) == ["2.png", "0.png", "1.png", "2.png", "bad.dcm"]
+    assert panel.drop.status == "3 read, 1 not: the table says which, and why."
+    assert page(panel).h3.text == "0.png"
     assert "cannot be read (No such file" in give(tmp_path / "none.png")
     assert "cannot be read" in give("a\0b")
     assert "Give the path" in give("  ")
@@ -293,14 +371,14 @@ def test_a_path_a_folder_and_wrong_ones(panel, tmp_path):
 
 
 def test_more_films_than_the_panel_holds_are_told(panel, tmp_path, monkeypatch):
-    monkeypatch.setattr("tblib.predict.panel.MOST_FILES", 2)
+    monkeypatch.setattr("tblib.predict.cases.MOST_FILES", 2)
     drop(panel, {f"{i}.png": png(grey_film(i)) for i in range(4)})
     assert [row["problem"][:19] for row in panel.table.rows] == ["", "", "2.png was not read:", "3.png was not read:"]
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(png(grey_film(i)))
     panel.path.value = str(tmp_path)
     panel.opener.click()
-    assert "3 films are more than the 2 that this panel holds" in page(panel).text
+    assert "7 films are more than the 2 that this panel holds" in page(panel).text
 
 
 def test_a_folder_that_may_not_be_read_is_a_sentence(panel, tmp_path, monkeypatch):
@@ -318,16 +396,41 @@ def test_a_wrong_operating_point_is_a_sentence(predictor):
         prediction_panel(predictor, {}, point="best")
 
 
-def test_the_operating_point_moves_the_threshold_and_keeps_the_score(panel, predictor):
-    drop(panel, {f"{i}.png": png(grey_film(i)) for i in range(4)})
+def test_the_operating_point_moves_the_threshold_and_keeps_the_score(panel, predictor, chests):
+    drop(panel, {f"{i}.png": film for i, film in enumerate(chests[:4])})
     panel.table.chosen = 2
-    score = number(panel, "probability")
+    probability, dates = number(panel, "probability"), [row["date"] for row in panel.table.rows]
     for point, threshold in predictor.thresholds.items():
         panel.point.value = point
-        assert number(panel, "probability") == score
+        assert number(panel, "probability") == probability
         assert panel.table.chosen == 2
         for row in panel.table.rows:
-            assert (row["verdict"] == "Tuberculosis") == (row["probability"] >= threshold)
+            assert (row["verdict"] == "Tuberculosis") == (row["score"] >= threshold)
+            assert (row["verdict"] == "Tuberculosis") == (row["probability"] >= row["threshold"])
+            assert row["operating_point"] == predictor.point_name(point)
+        assert [row["date"] for row in panel.table.rows] == dates
+
+
+def test_run_model_operating_point_and_date_are_in_sight_and_in_the_csv(panel, predictor, smoke, chests):
+    drop(panel, {"a.png": chests[0], "notes.png": b"text"})
+    panel.point.value = "sensitivity_90"
+    saved = pd.read_csv(io.StringIO(panel.table.csv))
+    assert set(saved["run"]) == {smoke.folder.name}
+    assert set(saved["model"]) == {predictor.model.digest[:12]}
+    assert set(saved["operating_point"]) == {"90 % sensitivity on validation"}
+    assert saved["date"].str.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ").all()
+    line = page(panel).find(class_="source").text
+    for told in (smoke.folder.name, predictor.model.digest[:12], "90 % sensitivity on validation", saved["date"][0]):
+        assert told in line
+    shown = compared(panel.case.answer.score.probability, panel.case.answer.threshold)
+    assert shown.threshold in page(panel).find(class_="big").text
+    assert list(panel.table.texts[0]) == ["file", "probability", "threshold", "verdict", "warnings", "problem"]
+    assert panel.table.texts[0]["probability"] == shown.probability
+
+
+def test_a_file_that_would_be_a_formula_is_none_in_the_csv(panel):
+    drop(panel, {"=1+1.png": png(grey_film(1)), "b.png": png(grey_film(2))})
+    assert "\n'=1+1.png," in panel.table.csv
 
 
 def test_a_change_moves_the_number_beside_its_placebos(panel, predictor, samples):
@@ -337,12 +440,76 @@ def test_a_change_moves_the_number_beside_its_placebos(panel, predictor, samples
     panel.controls["border"].value = 0.1
     answer = predictor.answer(next(iter(samples.values())), "a")
     wanted = predictor.what_if(answer.film, panel.changes)
-    assert number(panel, "edited") == pytest.approx(wanted.edited.best, abs=1e-9) != before
-    assert number(panel, "placebo") == pytest.approx(wanted.placebo.best, abs=1e-9)
+    assert number(panel, "edited") == pytest.approx(wanted.edited.probability, abs=1e-9) != before
+    assert number(panel, "placebo") == pytest.approx(wanted.placebo.probability, abs=1e-9)
     assert "The changes move the logit by" in page(panel).text
+    net, logit = number(panel, "net"), number(panel, "net-logit")
+    assert net == pytest.approx(100 * (wanted.edited.probability - wanted.placebo.probability), abs=1e-6)
+    assert logit == pytest.approx(wanted.edited.logit - wanted.placebo.logit, abs=1e-6)
+    assert f"in logit:\n{'towards' if logit > 0 else 'away from'} Tuberculosis" in page(panel).text
     panel.reset.click()
     assert panel.changes == NOTHING
     assert number(panel, "edited") == before
+
+
+def test_the_next_film_is_unchanged_and_the_panel_says_so(panel):
+    drop(panel, {f"{i}.png": png(grey_film(i)) for i in range(2)})
+    assert page(panel).find(class_="set-back") is None
+    panel.controls["border"].value = 0.1
+    panel.point.value = "sensitivity_90"
+    assert panel.changes.border == 0.1  # of the same film
+    panel.table.chosen = 1
+    assert panel.changes == NOTHING
+    assert number(panel, "edited") == number(panel, "as-is")
+    assert "The controls were set back" in page(panel).find(class_="set-back").text
+
+
+def test_the_map_comes_when_a_page_shows_its_answer_and_for_that_film_only(panel):
+    def ask(shown: int) -> None:
+        say(panel.connection, {"method": "custom", "content": {"kind": "rest", "shown": shown}})
+
+    first = panel.connection.shown
+    assert "Looking for what moves the score" in panel.pictures.value
+    panel.samples[-1].click()
+    ask(first)
+    assert "Looking for what moves the score" in panel.pictures.value
+    ask(panel.connection.shown)
+    assert "random weights" in panel.pictures.value
+
+
+WHY = "Its outline is like that of no training film. It may lie on its side."
+
+
+def test_a_film_unlike_the_training_films_gets_no_verdict(panel, predictor, chests, monkeypatch):
+    answer = Predictor.answer
+
+    def unlike(self: Predictor, content: bytes, name: str, point: str | None = None) -> object:
+        found = answer(self, content, name, point)
+        return self.at(replace(found, unlike=WHY), point) if "odd" in name else found
+
+    monkeypatch.setattr(Predictor, "answer", unlike)
+    drop(panel, {"odd.png": chests[0], "plain.png": chests[1]})
+    panel.controls["border"].value = 0.1
+    assert WHY in page(panel).find(class_="big").text
+    for kind in ("probability", "as-is", "edited", "placebo", "net"):
+        assert page(panel).find("data", class_=kind).find_parent("details"), kind
+    for class_name in ("Normal", "Tuberculosis:"):
+        assert class_name not in BeautifulSoup(panel.answer.value, "html.parser").find(class_="big").text
+    assert "test films" not in panel.pictures.value
+    odd, plain = panel.table.rows
+    assert (odd["verdict"], plain["verdict"] != "") == ("", True)
+    assert odd["warnings"].split(", ").count("not like the training films") == 1
+    assert panel.table.texts[0]["probability"] == "–"
+    saved = pd.read_csv(io.StringIO(panel.table.csv), keep_default_na=False)
+    assert saved["verdict"][0] == ""
+    panel.point.value = "sensitivity_95"
+    assert panel.table.rows[0]["verdict"] == ""
+    still = panel._repr_mimebundle_()[1]["image/png"]["alt"]
+    assert WHY in still
+    assert "test films" not in still
+    assert describe(panel.case.answer, predictor) == f"No verdict. {WHY}"
+    panel.table.chosen = 1
+    assert WHY not in page(panel).text
 
 
 def test_controls_that_would_do_nothing_cannot_be_moved(panel):
@@ -403,8 +570,8 @@ def test_a_page_without_a_kernel_gets_a_picture_with_its_text(panel, predictor, 
     data, metadata = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 500
-    score = predictor.answer(next(iter(samples.values())), "a").score.probability
-    assert f"{score:.3f}" in metadata["image/png"]["alt"]
+    answer = predictor.answer(next(iter(samples.values())), "a")
+    assert compared(answer.score.probability, answer.threshold).probability in metadata["image/png"]["alt"]
     assert "SYNTHETIC" in metadata["image/png"]["alt"]
 
 

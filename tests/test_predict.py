@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import grey_film, png
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_catalogue import twelve_bits
 
 from tblib.__main__ import main
 from tblib.catalogue import catalogued_database
-from tblib.classifiers.protocol import Calibration
+from tblib.classifiers.protocol import FINEST, Calibration
 from tblib.classifiers.trained import TrainedModel, save_model
+from tblib.evaluate import BLUNTEST, SHARPEST
 from tblib.films import film
 from tblib.films.archive import MAX_FILE_BYTES
 from tblib.films.database import DatabaseError
@@ -24,6 +27,7 @@ from tblib.films.film import FilmError
 from tblib.films.pictures import picture_pixels
 from tblib.model import CNN
 from tblib.phantoms.lungs import LungNetwork
+from tblib.predict.answers import compared
 from tblib.predict.panel import prediction_panel
 from tblib.predict.predictor import (
     PredictionError,
@@ -60,9 +64,59 @@ def test_films(smoke, tmp_path):
 def test_single_films_get_the_probabilities_of_the_evaluation(predictor, test_films):
     paths, rows = test_films
     table = predict_files(predictor, paths)
-    np.testing.assert_allclose(table["probability"], rows["probability"], atol=1e-5)
-    np.testing.assert_allclose(table["calibrated"], rows["calibrated"], atol=1e-5)
+    np.testing.assert_allclose(table["score"], rows["probability"], atol=1e-5)
+    np.testing.assert_allclose(table["probability"], rows["calibrated"], atol=1e-5)
     assert (table["verdict"] == np.where(rows["probability"] >= 0.5, "Tuberculosis", "Normal")).all()
+
+
+def test_verdict_probability_and_threshold_never_disagree(predictor, test_films, smoke):
+    paths, rows = test_films
+    assert len(predictor.thresholds) == 3
+    for point, threshold in predictor.thresholds.items():
+        table = predict_files(predictor, paths, point)
+        positive = (table["verdict"] == "Tuberculosis").to_numpy()
+        assert (positive == (table["probability"] >= table["threshold"])).all()
+        assert (positive == (rows["probability"] >= threshold)).all()
+        for row in smoke.table("predictions.csv").itertuples():  # also the film that the threshold was chosen by
+            score = predictor.score(row.probability)
+            assert score.probability == pytest.approx(row.calibrated, abs=1e-9)
+            assert (score.probability >= predictor.threshold(point).probability) == (row.probability >= threshold)
+            assert predictor.verdict(score, point) == ("Tuberculosis" if row.probability >= threshold else "Normal")
+
+
+SMALL = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
+UNUSED = TrainedModel(CNN(32).eval(), SMALL, {"dropout": 0.1})
+
+
+@settings(max_examples=300, deadline=None)
+@given(*(st.floats(0, 1) for _ in range(2)), st.floats(-3, 3), st.floats(SHARPEST, BLUNTEST), st.booleans())
+def test_calibration_keeps_every_verdict(raw, threshold, shift, temperature, same):
+    raw = threshold if same else raw
+    predictor = Predictor(UNUSED, SMALL, UNUSED.input, {"p": threshold}, Calibration(shift, temperature, ""))
+    score, at = predictor.score(raw), predictor.threshold("p")
+    if min(raw, threshold) > FINEST and max(raw, threshold) < 1 - FINEST:  # beyond, scores count as the same
+        assert predictor.verdict(score, "p") == ("Tuberculosis" if raw >= threshold else "Normal")
+    if predictor.verdict(score, "p") == "Tuberculosis":
+        assert score.probability >= at.probability
+    else:
+        assert score.probability <= at.probability
+    texts = compared(score.probability, at.probability)
+    assert (texts.probability == texts.threshold) == (score.probability == at.probability)
+    assert (texts.place == "exactly at") == (score.probability == at.probability)
+
+
+@pytest.mark.parametrize(("probability", "threshold", "texts"), [
+    (0.405, 0.312, ("40.5 %", "31.2 %", "above")),
+    (0.31204, 0.31196, ("31.204 %", "31.196 %", "above")),
+    (0.3119999, 0.312, ("31.19999 %", "31.20000 %", "below")),
+    (0.312, 0.312, ("31.2 %", "31.2 %", "exactly at")),
+    (1e-6, 0.5, ("< 0.1 %", "50.0 %", "below")),
+    (2e-6, 3e-6, ("0.0002 %", "0.0003 %", "below")),
+    (0.9999, 0.99999, ("99.99 %", "> 99.99 %", "below")),
+    (0.0, 1.0, ("0.0 %", "100.0 %", "below")),
+])  # fmt: skip
+def test_a_probability_is_never_shown_on_the_wrong_side_of_its_threshold(probability, threshold, texts):
+    assert compared(probability, threshold) == texts
 
 
 def test_a_dark_film_of_12_bits_is_scaled_like_the_training_films(predictor, tmp_path):
@@ -88,7 +142,16 @@ def test_the_command_line_prints_and_writes_them(smoke, test_films, tmp_path, ca
     printed = capsys.readouterr().out
     assert RESEARCH_USE in printed
     assert paths[0].name in printed
-    np.testing.assert_allclose(pd.read_csv(out)["probability"], rows["probability"], atol=1e-5)
+    table = pd.read_csv(out)
+    np.testing.assert_allclose(table["probability"], rows["calibrated"], atol=1e-5)
+    assert list(table.columns) == [
+        *("file", "probability", "threshold", "verdict", "warnings", "problem", "score"),
+        *("operating_point", "run", "model", "date"),
+    ]
+    shown = compared(table["probability"][0], table["threshold"][0])
+    line = next(line for line in printed.splitlines() if paths[0].name in line)
+    assert f" {shown.probability} " in line
+    assert f" {shown.threshold} " in line
     assert main(command) == 1
     assert "is there already" in capsys.readouterr().err
 
@@ -118,21 +181,30 @@ def test_a_model_alone_has_the_operating_point_half_and_its_own_size(tmp_path):
     predictor = open_predictor(tmp_path / "m.safetensors")
     answer = predictor.answer(png(grey_film(1, side=200)), "a.png")
     assert answer.seen.shape == (48, 48)
-    assert answer.score.calibrated is None
+    assert predictor.probability_name == "probability"  # not calibrated
+    assert answer.score.probability == answer.score.raw
+    assert answer.threshold == 0.5
+    assert "calibrated" not in describe(answer, predictor)
     assert answer.verdict == ("P" if answer.score.probability >= 0.5 else "N")
     with pytest.raises(PredictionError, match="no operating point"):
         predictor.answer(png(grey_film(1)), "a.png", "sensitivity_90")
 
 
-def test_the_operating_point_decides_the_verdict(predictor):
-    film = png(grey_film(1))
+def test_the_operating_point_decides_the_verdict(predictor, chests):
+    film = chests[0]
     answers = {point: predictor.answer(film, "a.png", point) for point in predictor.thresholds}
     assert len(answers) == 3
     assert len({answer.score.probability for answer in answers.values()}) == 1
     for point, answer in answers.items():
-        assert answer.threshold == predictor.thresholds[point]
+        assert answer.threshold == predictor.threshold(point).probability
         assert (answer.verdict == "Tuberculosis") == (answer.score.probability >= answer.threshold)
-        assert f"{answer.threshold:.3f}" in describe(answer, predictor)
+        told = compared(answer.score.probability, answer.threshold)
+        assert describe(answer, predictor).startswith(f"{answer.verdict}: calibrated probability")
+        assert f"{told.probability}, {told.place} this operating point's threshold of {told.threshold}." in describe(
+            answer, predictor
+        )
+    names = [predictor.point_name(point) for point in predictor.thresholds]
+    assert names == ["the model's own threshold", *(f"{share} % sensitivity on validation" for share in (90, 95))]
     with pytest.raises(FilmError):
         predictor.answer(b"", "a.png")
 
@@ -225,9 +297,6 @@ def test_a_file_that_cannot_be_read_is_a_sentence(name, reason, tmp_path):
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(FilmError, match=reason):
         read_file(tmp_path / name if name else tmp_path)
-
-
-SMALL = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
 
 
 def predict(folder, capsys, weights=None, **facts):

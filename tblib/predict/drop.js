@@ -41,7 +41,7 @@ function render({ model, el }) {
     const parts = Math.max(1, Math.ceil(file.size / PART));
     for (let part = 0; part < parts; part++) {
       const bytes = await file.slice(part * PART, (part + 1) * PART).arrayBuffer();
-      say(`Sending ${file.name}: ${Math.round((100 * part) / parts)} %`);
+      if (parts > 1) say(`Sending ${file.name}: ${Math.round((100 * part) / parts)} %`);
       tell({ kind: "part", name: file.name, last: part === parts - 1 }, [bytes]);
     }
   }
@@ -51,7 +51,7 @@ function render({ model, el }) {
     let turn = 0; // messages may overtake one another: Jupyter may hand them to several threads
     for (let place = 0; place < all.length; place++) {
       const tell = (message, buffers = []) => {
-        model.send({ ...message, view, batch, turn, place }, undefined, buffers);
+        model.send({ ...message, view, batch, turn, place, count: all.length }, undefined, buffers);
         turn++; // only of what was sent: a number that never comes would hold up the rest
       };
       try {

@@ -5,8 +5,8 @@ Each control only calls the predictor and shows the result. Errors are shown as 
 
 import base64
 import io
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,47 +19,32 @@ from PIL import Image
 
 from tblib.arrays import Pixels, TblibError
 from tblib.classifiers.protocol import channels_of
-from tblib.films.archive import IMAGE_ENDINGS
-from tblib.films.film import FilmError
-from tblib.predict import place
+from tblib.predict import cases, place
+from tblib.predict.answers import Answer, Score, Track, compared, percents, texts
+from tblib.predict.cases import Case, fault, open_case, pictures_in, too_many
 from tblib.predict.place import Place
-from tblib.predict.predictor import (
-    Answer,
-    Attribution,
-    PredictionError,
-    Predictor,
-    describe,
-    problem_row,
-    read_file,
-    row,
+from tblib.predict.predictor import Attribution, PredictionError, Predictor, describe, probability_of, read_file
+from tblib.predict.what_if import NOTHING, Changes
+from tblib.predict.widgets import (
+    ALONE,
+    AnswerTable,
+    Connection,
+    DropZone,
+    controls_of_changes,
+    enable,
+    in_turn,
+    summary,
+    what_if_box,
 )
-from tblib.predict.warnings import FilmWarning
-from tblib.predict.what_if import NOTHING, Changes, working_copy
-from tblib.predict.widgets import ALONE, AnswerTable, DropZone, controls_of_changes, enable, in_turn, what_if_box
 from tblib.show import plots
-from tblib.show.text import point_text
-from tblib.system.text import RESEARCH_USE
+from tblib.show.text import capital
+from tblib.system.text import RESEARCH_USE, as_cell
 
-MOST_FILES = 500  # open at once: a copy of up to 0.8 MB is kept of each
+ON_A_PAGE = "VOILA_BASE_URL"  # environment variable that Voila sets: its pages are never without a kernel
 PARTS = Environment(loader=PackageLoader("tblib.predict", "."), autoescape=select_autoescape(["html.j2"], default=True))
+PARTS.globals["percents"] = percents
 HTML: Any = PARTS.get_template("panel.html.j2").module  # Jinja macros
 _Picture = tuple[str, str, str, str]  # address, alt text, caption, CSS class
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input file: its answer on a working copy with warnings, or the problem."""
-
-    name: str
-    answer: Answer | None = None
-    warnings: tuple[FilmWarning, ...] = ()
-    problem: str = ""
-
-    def row(self) -> dict[str, object]:
-        """Its row of the table."""
-        if self.answer is None:
-            return problem_row(self.name, self.problem)
-        return row(self.name, self.answer, list(self.warnings))
 
 
 class PredictionPanel(widgets.VBox):
@@ -68,8 +53,12 @@ class PredictionPanel(widgets.VBox):
     def __init__(self, predictor: Predictor, samples: dict[str, bytes], synthetic: bool, point: str | None) -> None:
         self.predictor, self.synthetic = predictor, synthetic
         self.cases: list[Case] = []
+        self._example = False  # the only case is a sample that nobody has asked for
+        self._cleared: list[Case] = []  # what can be brought back
+        self._problems: list[str] = []  # of the latest batch
+        self._waiting = False  # the first film of the latest batch is still to come
         self.attribution: Attribution | None = None  # of the case shown
-        self.drop = DropZone(self._uploaded)
+        self.drop, self.connection = DropZone(self._uploaded), Connection(self._show_rest)
         self.samples = [self._sample(name, content) for name, content in samples.items()]
         self.path = widgets.Text(
             description="Path",
@@ -77,45 +66,46 @@ class PredictionPanel(widgets.VBox):
             style={"description_width": "auto"},
             layout=widgets.Layout(flex="1 1 14rem", max_width="26rem"),
         )
-        self.opener = widgets.Button(
-            description="Open", tooltip="Open the file or folder at this path", layout=widgets.Layout(width="auto")
-        )
+        self.opener = _button("Open", "Open the file or folder at this path")
+        self.clear = _button("Clear the list", "Take all films off the list; they can be brought back")
         self.point = widgets.Dropdown(
-            options=[(point_text(name), name) for name in predictor.thresholds],
+            options=[(capital(predictor.point_name(name)), name) for name in predictor.thresholds],
             value=point or predictor.own_point,
             description="Verdict at",
             style={"description_width": "auto"},
         )
-        self.told, self.answer, self.outcome = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self.told, self.answer, self.pictures, self.outcome, self.source = (widgets.HTML() for _ in range(5))
         self.table = AnswerTable()
         self.controls, self._undoing = controls_of_changes(), False
-        self._undo()
-        self.reset = widgets.Button(description="Undo all changes")
+        self.reset = _button("Undo all changes", "Set all controls of What if back")
         self.what_if = what_if_box([*self.controls.values(), self.reset], self.outcome)
         super().__init__(self._rows())
         self.add_class("tblib-panel")
         self._wire()
+        self._list([])
         if samples:
-            self._show_sample(*next(iter(samples.items())))
+            self._add(self._case(*next(iter(samples.items()))), True)
+            self._example = True
 
     def _rows(self) -> list[widgets.Widget]:
         wrapped = widgets.Layout(flex_flow="row wrap", overflow="visible")
         return [
-            widgets.HTML(HTML.style() + HTML.notice(RESEARCH_USE, self.synthetic)),
+            widgets.VBox([widgets.HTML(HTML.style() + HTML.notice(RESEARCH_USE, self.synthetic)), self.connection]),
             *(self.drop, widgets.HBox(self.samples, layout=wrapped)),
-            widgets.HBox([self.path, self.opener, self.point], layout=wrapped),
-            *(self.told, self.table, self.answer, self.what_if),
+            widgets.HBox([self.path, self.opener, self.clear], layout=wrapped),
+            *(self.point, self.source, self.told, self.table, self.answer, self.pictures, self.what_if),
         ]
 
     def _wire(self) -> None:
         self.opener.on_click(lambda _: self._guarded(self._open_path))
         self.path.on_msg(self._on_message_of_path)
+        self.clear.on_click(lambda _: self._guarded(self._clear))
         self.point.observe(lambda _: self._guarded(self._judge_again), "value")
         self.table.observe(lambda _: self._guarded(self._show), "chosen")
         self.reset.on_click(lambda _: self._guarded(self._undo))
         for control in self.controls.values():
             control.observe(self._on_change, "value")
-        given = [self.drop, self.path, self.opener, self.point, self.table, self.reset]
+        given = [self.drop, self.connection, self.path, self.opener, self.clear, self.point, self.table, self.reset]
         for widget in [*given, *self.samples, *self.controls.values()]:
             widget.comm.on_msg(partial(in_turn, widget._handle_msg))  # also locks the value set by a message
 
@@ -125,36 +115,53 @@ class PredictionPanel(widgets.VBox):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         with ALONE:
             case = self.case
-            if case is None or case.answer is None:
+            if case is None or case.answer is None or ON_A_PAGE in os.environ:
                 return data, metadata
+            self._show_rest(self.connection.shown)
             picture, alt = plots.picture(self._still(case.name, case.answer), self.synthetic)
         data = data | {"image/png": base64.b64encode(picture).decode()}
         return data, metadata | {"image/png": {"alt": alt}}
 
     def _still(self, name: str, answer: Answer) -> Figure:
         found = self.attribution.found if self.attribution else None
-        at, sentence = _place(answer, self.predictor), describe(answer, self.predictor)
-        return place.answer_figure(name, answer.film.pixels, answer.seen, found, at, sentence)
+        at = None if answer.unlike else self._place(answer.score)
+        return place.answer_figure(name, answer.film.pixels, answer.seen, found, at, describe(answer, self.predictor))
 
     # --- input files -----------------------------------------------------------------------------
 
     def _sample(self, name: str, content: bytes) -> widgets.Button:
-        button = widgets.Button(description=name, tooltip=f"Show {name}", layout=widgets.Layout(width="auto"))
+        button = _button(name, f"Show {name}")
         button.on_click(lambda _: self._guarded(partial(self._show_sample, name, content)))
         return button
 
     def _show_sample(self, name: str, content: bytes) -> None:
-        self._list([self._case(name, content)])
+        """Show a sample film; it is added to the list once."""
+        listed = next((at for at, case in enumerate(self.cases) if case.name == name and case.answer), None)
+        if listed is None:
+            self._add(self._case(name, content), True)
+        else:
+            self._example = False
+            self._choose(listed)
 
-    def _uploaded(self, name: str, content: bytes | str, first: bool) -> None:
-        self._guarded(lambda: self._add(name, content, first))
+    def _uploaded(self, name: str, content: bytes | str, first: bool) -> bool:
+        case = self._case(name, content)
+        self._guarded(lambda: self._add(case, first))
+        return case.answer is not None
 
-    def _add(self, name: str, content: bytes | str, first: bool) -> None:
-        if not first and len(self.cases) >= MOST_FILES:
-            content = f"{name} was not read: {_too_many(len(self.cases) + 1)}"
-        case = Case(name, problem=content) if isinstance(content, str) else self._case(name, content)
-        self.drop.status = f"{name} was {'read' if case.answer else 'not read'}."
-        self._list([case] if first else [*self.cases, case], keep=not first)
+    def _add(self, case: Case, first: bool) -> None:
+        """Add a file to the list, and show it if it is the first of its batch that has an answer."""
+        if first:
+            self._problems, self._waiting = [], True
+        alone = self._example or not self.cases
+        self._list([case] if self._example else [*self.cases, case])
+        self._example, self._cleared = False, []
+        self._name_clear()
+        self._problems += [case.problem] if case.problem else []
+        if alone or (case.answer and self._waiting):
+            self._choose(len(self.cases) - 1)
+        self._waiting = self._waiting and case.answer is None
+        if self._problems:
+            self.told.value = HTML.problems(self._problems)
 
     def _on_message_of_path(self, _: object, message: dict[str, Any], __: object) -> None:
         if message.get("event") == "submit":  # the Enter key
@@ -164,33 +171,52 @@ class PredictionPanel(widgets.VBox):
         if not self.path.value.strip():
             raise PredictionError("Give the path of a picture file, or of a folder with some.")
         path = Path(self.path.value.strip()).expanduser()
-        cases = []
-        for file in _pictures(path) if path.is_dir() else [path]:
-            self.drop.status = f"Reading {file.name}"
-            cases.append(self._case(file.name, file))
-        self.drop.status = ""
-        self._list(cases)
+        files = pictures_in(path, len(self.cases)) if path.is_dir() else [path]
+        if not path.is_dir():
+            read_file(path)  # a mistyped path is no film of the list
+        read = 0
+        for at, file in enumerate(files):
+            self.drop.status = f"Reading {file.name}, {at + 1} of {len(files)}"
+            case = self._case(file.name, file)
+            self._add(case, at == 0)
+            read += case.answer is not None
+        self.drop.status = summary(read, len(files) - read)
 
-    def _case(self, name: str, given: bytes | Path) -> Case:
-        try:
-            content = read_file(given) if isinstance(given, Path) else given
-            answer = self.predictor.answer(content, name, self.point.value)
-        except FilmError as error:
-            return Case(name, problem=str(error))
-        small = replace(answer, film=working_copy(answer.film))  # a full-size film takes up to 200 MB
-        return Case(name, small, tuple(self.predictor.warnings(small)))
+    def _case(self, name: str, given: bytes | str | Path) -> Case:
+        if len(self.cases) >= cases.MOST_FILES:
+            given = f"{name} was not read: {too_many(len(self.cases) + 1)}"
+        return open_case(self.predictor, name, given, self.point.value)
+
+    def _clear(self) -> None:
+        """Empty the list, or bring back what was on it."""
+        self._cleared, back = self.cases, self._cleared
+        self._example = self._waiting = False
+        self._list([case.at(self.predictor, self.point.value) for case in back])
+        self._name_clear()
+        self._choose(next((at for at, case in enumerate(back) if case.answer), len(back) - 1))
+
+    def _name_clear(self) -> None:
+        count = len(self._cleared)
+        back = f"Bring back {count} film{'s' if count > 1 else ''}"
+        self.clear.description = back if count and not self.cases else "Clear the list"
+        self.clear.disabled = not (count or self.cases)
 
     # --- display ---------------------------------------------------------------------------------
 
-    def _list(self, cases: list[Case], keep: bool = False) -> None:
-        """Replace the current files; show the first with an answer, or `keep` the one shown."""
-        self.cases = cases
+    def _list(self, listed: list[Case]) -> None:
+        """Replace the list of files."""
+        self.cases = listed
+        rows = [case.row() for case in listed]
         with self.table.hold_sync():
-            self.table.rows = [case.row() for case in cases]
-            self.table.csv = pd.DataFrame(self.table.rows).to_csv(index=False)
-        if not (keep and self.case and self.case.answer):
-            self.table.chosen = -1
-            self.table.chosen = next((place for place, case in enumerate(cases) if case.answer), 0)
+            self.table.rows, self.table.texts = rows, [texts(cells) for cells in rows]
+            self.table.csv = pd.DataFrame(rows).map(as_cell).to_csv(index=False)
+
+    def _choose(self, at: int) -> None:
+        """Show a case of the list, even if it was the one shown."""
+        self.table.chosen = -1
+        self.table.chosen = at
+        if at < 0:
+            self._show()
 
     @property
     def case(self) -> Case | None:
@@ -198,39 +224,72 @@ class PredictionPanel(widgets.VBox):
         return self.cases[self.table.chosen] if 0 <= self.table.chosen < len(self.cases) else None
 
     def _show(self) -> None:
-        case = self.case
+        """Show the chosen case; what takes long follows once a page shows it."""
+        case, changed = self.case, self.changes != NOTHING
         self.told.value = HTML.tell(case.problem if case else "")
-        self.answer.value = self.outcome.value = ""
+        self.answer.value = self.pictures.value = self.outcome.value = ""
+        self.attribution = None
         self.what_if.layout.display = "flex" if case and case.answer else "none"
+        self._set_back()
         if case and case.answer:
-            self.attribution, among_others = None, self._among_others(case.answer)
-            self._draw_answer(among_others)
-            self._draw_outcome()
-            self.attribution = self.predictor.attribution(case.answer)
-            self._draw_answer(among_others)
+            self._draw_answer()
+            self._draw_pictures()
+            self._draw_outcome(set_back=changed)
+            self.connection.shown += 1
+        else:
+            self._draw_source()
+
+    def _show_rest(self, shown: int) -> None:
+        """What moves the score, if answer number `shown` is still the one shown."""
+        with ALONE:
+            case = self.case
+            if shown == self.connection.shown and case and case.answer and self.attribution is None:
+                self._guarded(partial(self._attribute, case.answer), keep=True)
+
+    def _attribute(self, answer: Answer) -> None:
+        self.attribution = self.predictor.attribution(answer)
+        self._draw_pictures()
 
     def _judge_again(self) -> None:
         """Show new verdicts from the same scores at another operating point."""
-        point = self.point.value
-        judged = [
-            replace(case, answer=self.predictor.at(case.answer, point)) if case.answer else case for case in self.cases
-        ]
-        self._list(judged, keep=True)
+        self._list([case.at(self.predictor, self.point.value) for case in self.cases])
         if self.case and self.case.answer:
-            self._draw_answer(self._among_others(self.case.answer))
+            self._draw_answer()
+            self._draw_pictures()
             self._draw_outcome()
+        else:
+            self._draw_source()
 
-    def _among_others(self, answer: Answer) -> _Picture:
-        """The figure of a score among the run's test films."""
-        drawn, alt = plots.picture(place.place_figure(_place(answer, self.predictor)), self.synthetic)
-        source = f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
-        return source, alt, "the score among the run's test films", "wide"
+    def _place(self, score: Score) -> Place:
+        label = f"{self.predictor.probability_name} of {self.predictor.preparation['positive']}"
+        return Place(score.logit, self.predictor.threshold(self.point.value).logit, self.predictor.others, label)
 
-    def _draw_answer(self, among_others: _Picture) -> None:
+    def _draw_source(self) -> None:
+        """Which run and model answer, at which operating point, and when."""
+        case, threshold = self.case, self.predictor.threshold(self.point.value)
+        source = case.source if case else self.predictor.source(self.point.value)._replace(date="")
+        self.source.value = HTML.source(source, percents(threshold.probability))
+
+    def _draw_answer(self) -> None:
         case = self.case
         assert case is not None
         assert case.answer is not None
-        answer, attribution = case.answer, self.attribution
+        answer = case.answer
+        self._draw_source()
+        self.answer.value = HTML.answer(
+            case.name,
+            answer,
+            probability_of(answer, self.predictor),
+            compared(answer.score.probability, answer.threshold),
+            place.place_sentence(self._place(answer.score)),
+            self.predictor.threshold(self.point.value).raw,
+            case.warnings,
+        )
+
+    def _draw_pictures(self) -> None:
+        assert self.case is not None
+        assert self.case.answer is not None
+        answer, attribution = self.case.answer, self.attribution
         pictures = [
             (_address(answer.film.pixels), "the film as given", f"as given ({answer.film.mode})", ""),
             (_address(answer.seen), "the same, small", f"as the model sees it, {len(answer.seen)} px", ""),
@@ -238,15 +297,12 @@ class PredictionPanel(widgets.VBox):
         if attribution and attribution.found is not None:
             moving = plots.overlay(answer.seen, attribution.found)
             pictures.append((_address(moving), "the film under a map of what moves the score", "what moves it", ""))
-        self.answer.value = HTML.answer(
-            case.name,
-            answer,
-            self.predictor.preparation["positive"],
-            point_text(self.point.value),
-            [*pictures, among_others],
-            place.place_sentence(_place(answer, self.predictor)),
-            case.warnings,
-            attribution.sentence if attribution else "Looking for what moves the score …",
+        if not answer.unlike:
+            drawn, alt = plots.picture(place.place_figure(self._place(answer.score)), self.synthetic)
+            source = f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
+            pictures.append((source, alt, "its probability among the run's test films", "wide"))
+        self.pictures.value = HTML.pictures(
+            pictures, attribution.sentence if attribution else "Looking for what moves the score …"
         )
 
     # --- what if ---------------------------------------------------------------------------------
@@ -262,44 +318,60 @@ class PredictionPanel(widgets.VBox):
                 self._guarded(self._draw_outcome)
 
     def _undo(self) -> None:
+        self._set_back()
+        self._draw_outcome()
+
+    def _set_back(self) -> None:
+        """Set all controls to no change."""
         self._undoing = True
         for name, control in self.controls.items():
             control.value = getattr(NOTHING, name)
         self._undoing = False
-        self._draw_outcome()
 
-    def _draw_outcome(self) -> None:
+    def _draw_outcome(self, set_back: bool = False) -> None:
+        """Draw what the changes do; `set_back`, say that the controls were set for another film."""
         case = self.case
         if case is None or case.answer is None:
             return
         film, changes = case.answer.film, self.changes
         enable(self.controls, changes, has_colour=film.pixels.ndim == 3, to_grey=channels_of(self.predictor.model) == 1)
         result = self.predictor.what_if(film, changes)
-        scores = result.as_is, result.edited, result.placebo
+        threshold = case.answer.threshold
+        tracks = [
+            Track(kind, label, score, compared(score.probability, threshold).probability, verdict)
+            for kind, label, score in (
+                ("as-is", "as it is", result.as_is),
+                ("edited", "changed", result.edited),
+                ("placebo", "placebo", result.placebo),
+            )
+            for verdict in ["" if case.answer.unlike else self.predictor.verdict(score, self.point.value)]
+        ]
         self.outcome.value = HTML.what_if(
-            result,
-            [self.predictor.verdict(score, self.point.value) for score in scores],
+            tracks,
             [
                 (_address(result.films.edited), "the film with the changes", "with the changes", ""),
                 (_address(result.films.placebo), "the film with their placebo", "with their placebo", ""),
             ],
-            _place(case.answer, self.predictor),
-            changes != NOTHING,
+            self._place(result.as_is),
+            self.predictor.preparation["positive"],
+            {"changed": changes != NOTHING, "set_back": set_back, "unlike": case.answer.unlike},
         )
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Run a user's action; errors are shown as a sentence, and the panel stays usable."""
+    def _guarded(self, action: Callable[[], None], keep: bool = False) -> None:
+        """Run a user's action; errors are shown as a sentence, and the panel stays usable.
+
+        An earlier message is cleared unless `keep`.
+        """
         with ALONE:
-            self.told.value = HTML.tell(self.case.problem if self.case else "")  # clears an earlier error message
+            if not keep:
+                self.told.value = HTML.tell(self.case.problem if self.case else "")
             try:
                 action()
             except TblibError as error:
                 self.drop.status, self.told.value = "", HTML.tell(str(error))
             except Exception as error:  # a bug in tblib: show it here, as ipywidgets would only log it
                 self.drop.status = ""
-                self.told.value = HTML.tell(
-                    f"This failed inside tblib ({type(error).__name__}: {error}). Please report it."
-                )
+                self.told.value = HTML.tell(fault(error))
 
 
 def prediction_panel(
@@ -320,26 +392,8 @@ def prediction_panel(
         return PredictionPanel(predictor, samples, synthetic, point)
 
 
-def _place(answer: Answer, predictor: Predictor) -> Place:
-    background = predictor.background
-    return Place(answer.score.logit, answer.threshold, background.logits if background else {})
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """Picture files in a folder, sorted by name."""
-    try:
-        files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(IMAGE_ENDINGS))
-    except OSError as error:
-        raise PredictionError(f"The folder {folder} cannot be read ({error.strerror}).") from error
-    if not files:
-        raise PredictionError(f"There is no picture file in {folder}.")
-    if len(files) > MOST_FILES:
-        raise PredictionError(f"{folder} was not read: {_too_many(len(files))}")
-    return files
-
-
-def _too_many(files: int) -> str:
-    return f"{files:,} films are more than the {MOST_FILES} that this panel holds; python -m tblib predict takes any."
+def _button(description: str, tooltip: str) -> widgets.Button:
+    return widgets.Button(description=description, tooltip=tooltip, layout=widgets.Layout(width="auto"))
 
 
 def _address(pixels: Pixels) -> str:

@@ -10,67 +10,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from tblib.arrays import Floats, Pixels, TblibError
 from tblib.audit.saliency import NO_GRADIENTS, gate, maps
 from tblib.catalogue import catalogued_database
 from tblib.classifiers.opened import Given, input_of, lungs_of, open_given, open_model, seen_by
-from tblib.classifiers.protocol import Calibration, Classifier, channels_of, logits
+from tblib.classifiers.protocol import Calibration, Classifier, channels_of, logits, logits_of
 from tblib.classifiers.trained import TrainedModel, load_model
 from tblib.films.archive import MAX_FILE_BYTES, files_of
 from tblib.films.database import DEFAULTS, DatabaseError
 from tblib.films.film import Film, FilmError, grey_of, open_film
 from tblib.mitigation import ModelInput
-from tblib.predict.warnings import READS, Background, FilmWarning, of_file, open_background, warnings
+from tblib.predict.answers import Answer, Score, Source, compared, now, row
+from tblib.predict.warnings import READS, Background, FilmWarning, of_answer, open_background, warnings
 from tblib.predict.what_if import EXAMPLES, Changed, Changes, changed, working_copy
 from tblib.run import GIVEN, MODEL, Run, judged, run_folder
-from tblib.show.text import own_point
+from tblib.show.text import own_point, point_text
 from tblib.system.text import printable
 
 ALONE = 128  # px: side to which films are shrunk for comparisons where there is no run
+DIGITS = 12  # of a model's digest
 
 
 class PredictionError(TblibError):
     """A prediction that cannot be made."""
-
-
-class Score(NamedTuple):
-    """Output of the model for one film.
-
-    Attributes:
-        logit: of the model.
-        probability: its sigmoid, 0 … 1, in the units of thresholds; called the score in texts for users.
-        calibrated: calibrated probability, or None if the run has no calibration yet.
-    """
-
-    logit: float
-    probability: float
-    calibrated: float | None
-
-    @property
-    def best(self) -> float:
-        """The calibrated probability if available, else the uncalibrated one."""
-        return self.probability if self.calibrated is None else self.calibrated
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Prediction for one film.
-
-    Attributes:
-        film: the decoded picture as given, or a working copy of it (`tblib.predict.what_if.working_copy`).
-        seen: uint8 (rows, columns) or (rows, columns, 3), the film as the model sees it.
-        small: uint8 (size, size), as small networks of its run see it, in grey; by it the film is compared with others.
-        threshold: of the operating point.
-        verdict: name of the class predicted at the threshold.
-    """
-
-    film: Film
-    seen: Pixels
-    small: Pixels
-    score: Score
-    threshold: float
-    verdict: str
 
 
 class WhatIf(NamedTuple):
@@ -102,7 +66,7 @@ class Predictor:
         model: tblib's CNN, or any other classifier.
         preparation: class names (``negative``, ``positive``) and least bit depth (``bits``) of the films at hand.
         input: how small networks of the run see films.
-        thresholds: operating point -> threshold of the probability; the model's own comes first.
+        thresholds: operating point -> threshold of the uncalibrated score; the model's own comes first.
         calibration: of the run, or None.
         run: run of the model, which provides a film's background, or None for a model file on its own.
     """
@@ -129,6 +93,39 @@ class Predictor:
         """What the run knows about films and cues; loaded on first use."""
         return open_background(self.run) if self.run else None
 
+    @property
+    def probability_name(self) -> str:
+        """What the probability shown is called."""
+        return "probability" if self.calibration is None else "calibrated probability"
+
+    def point_name(self, point: str) -> str:
+        """What an operating point is called."""
+        return "the model's own threshold" if point == self.own_point else point_text(point)
+
+    @cached_property
+    def others(self) -> dict[str, Floats]:
+        """Class name -> float (n,), logits of the probabilities of the run's test films; empty without a run."""
+        known = self.background.logits if self.background else {}
+        return {name: np.array([self.score(raw).logit for raw in expit(found)]) for name, found in known.items()}
+
+    def source(self, point: str) -> Source:
+        """Where an answer given now comes from."""
+        return Source(
+            self.point_name(point),
+            printable(self.run.folder.name) if self.run else "",
+            str(self.model.digest)[:DIGITS],
+            now(),
+        )
+
+    def score(self, raw: float) -> Score:
+        """The score of a film, or a threshold as such, by the uncalibrated score: both are put on one scale."""
+        (logit,) = logits_of(np.array([raw]))
+        probability = raw
+        if self.calibration is not None:
+            (probability,) = self.calibration.probability(np.array([logit]))
+            (logit,) = logits_of(np.array([probability]))
+        return Score(float(probability), float(logit), raw)
+
     def scores(self, films: list[Pixels], name: str = "the film") -> list[Score]:
         """Scores of films, or versions of a film, uint8 (H, W) or (H, W, 3); `name` is for messages.
 
@@ -136,14 +133,10 @@ class Predictor:
             ModelError, ClassifierError: a score is not finite, or the model fails on a film.
             PredictionError: a calibrated probability is not finite.
         """
-        found = logits(self.model, films, [name] * len(films))
-        known = self.calibration.probability(found) if self.calibration else None
-        if known is not None and not np.isfinite(known).all():
+        found = [self.score(float(raw)) for raw in expit(logits(self.model, films, [name] * len(films)))]
+        if not np.isfinite([score.probability for score in found]).all():
             raise PredictionError("The calibration beside the model gives no finite probability; evaluate it again.")
-        return [
-            Score(float(logit), float(1 / (1 + np.exp(-logit))), None if share is None else float(share))
-            for logit, share in zip(found, [None] * len(found) if known is None else known, strict=True)
-        ]
+        return found
 
     def film(self, content: bytes, name: str) -> Film:
         """Decode a picture file and scale it as the training films were; `name` is only used in messages.
@@ -165,26 +158,36 @@ class Predictor:
         film = self.film(content, name)
         small = grey_of(self.input.of(film.pixels))
         score = self.scores([film.pixels], name)[0]
-        return self.at(Answer(film, seen_by(self.model, film.pixels), small, score, 0.5, ""), point or self.own_point)
+        unlike = self.background.likeness.unlike(small) if self.background else ""
+        found = Answer(film, seen_by(self.model, film.pixels), small, score, 0.5, "", unlike)
+        return self.at(found, point or self.own_point)
 
     def at(self, answer: Answer, point: str) -> Answer:
         """The same answer at another operating point; raises `PredictionError` if there is no such point."""
-        return replace(answer, threshold=self.threshold(point), verdict=self.verdict(answer.score, point))
+        verdict = "" if answer.unlike else self.verdict(answer.score, point)
+        return replace(answer, threshold=self.threshold(point).probability, verdict=verdict)
 
-    def threshold(self, point: str) -> float:
-        """Threshold of the probability at an operating point; raises `PredictionError` if there is no such point."""
+    def threshold(self, point: str) -> Score:
+        """The threshold of an operating point as a score; raises `PredictionError` if there is no such point."""
         if point not in self.thresholds:
             raise PredictionError(f"There is no operating point {point!r}; choose {', '.join(self.thresholds)}.")
-        return self.thresholds[point]
+        return self.score(self.thresholds[point])
 
     def verdict(self, score: Score, point: str) -> str:
-        """Class name of a score at an operating point; raises `PredictionError` if there is no such point."""
-        side = "positive" if score.probability >= self.threshold(point) else "negative"
-        return str(self.preparation[side])
+        """Class name of a score at an operating point: the positive one if its probability reaches the threshold.
+
+        Where both probabilities are the same number, as may be very near 1, the uncalibrated scores decide.
+
+        Raises:
+            PredictionError: there is no such operating point.
+        """
+        threshold = self.threshold(point)
+        reached = (score.probability, score.raw) >= (threshold.probability, threshold.raw)
+        return str(self.preparation["positive" if reached else "negative"])
 
     def warnings(self, answer: Answer) -> list[FilmWarning]:
         """What to know about the film before trusting the answer."""
-        return warnings(working_copy(answer.film), answer.small, max(answer.seen.shape[:2]), self.background)
+        return warnings(working_copy(answer.film), answer.unlike, max(answer.seen.shape[:2]), self.background)
 
     def what_if(self, film: Film, changes: Changes) -> WhatIf:
         """Scores of a film, for speed a `tblib.predict.what_if.working_copy`, after changes and after their placebos.
@@ -314,19 +317,22 @@ def films_named(names: Iterable[str]) -> list[Path]:
 def predict_files(
     predictor: Predictor, files: Iterable[Path], point: str | None = None, warn: bool = False
 ) -> pd.DataFrame:
-    """One row per file: file, probability, calibrated, verdict, warnings, problem (or why no answer).
+    """One row per file, with the columns of `tblib.predict.answers.row`.
 
-    Warnings are only those of the files themselves (`tblib.predict.warnings.of_file`), or all with `warn`.
+    Warnings are only those that need no search for cues (`tblib.predict.warnings.of_answer`), or all with `warn`. A
+    film unlike the training films has no verdict.
     """
-    return pd.DataFrame([_row(predictor, file, point, warn) for file in files])
+    return pd.DataFrame([_row(predictor, file, point or predictor.own_point, warn) for file in files])
 
 
-def _row(predictor: Predictor, file: Path, point: str | None, warn: bool) -> dict[str, object]:
+def _row(predictor: Predictor, file: Path, point: str, warn: bool) -> dict[str, object]:
+    name, source = printable(str(file)), predictor.source(point)
     try:
         answer = predictor.answer(read_file(file), file.name, point)
-        return row(printable(str(file)), answer, predictor.warnings(answer) if warn else of_file(answer.film))
+        found = predictor.warnings(answer) if warn else of_answer(answer.film, answer.unlike)
+        return row(name, answer, found, source)
     except FilmError as error:
-        return problem_row(printable(str(file)), str(error))
+        return row(name, None, [], source, str(error))
 
 
 def read_file(file: Path) -> bytes:
@@ -347,18 +353,6 @@ def read_file(file: Path) -> bytes:
         return file.read_bytes()
     except (OSError, ValueError) as error:  # the path may contain characters that no path can contain
         raise FilmError(f"{name} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
-
-
-def row(name: str, answer: Answer, found: list[FilmWarning]) -> dict[str, object]:
-    """Row of a film in a table of answers."""
-    scores = {"probability": answer.score.probability, "calibrated": answer.score.calibrated}
-    warnings = ", ".join(warning.about for warning in found)
-    return {"file": name, **scores, "verdict": answer.verdict, "warnings": warnings, "problem": ""}
-
-
-def problem_row(name: str, problem: str) -> dict[str, object]:
-    """Row of a file without an answer."""
-    return {"file": name, "probability": None, "calibrated": None, "verdict": "", "warnings": "", "problem": problem}
 
 
 def sample_films(run: Run, each: int = 1) -> pd.DataFrame:
@@ -388,8 +382,8 @@ def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
     """Effect of each change of `tblib.predict.what_if.EXAMPLES`, alone, on the first sample film.
 
     One row per change: change, as_is, changed, placebo (probabilities, calibrated if possible), moved and placebo_moved
-    (changes of the logit). Empty if there is no sample. A film reduced to its lungs is among them for models that bring
-    a lung network with them: to teach one here takes a minute, too long for one row; the panel does so when asked.
+    (changes of their logits). Empty if there is no sample. A film reduced to its lungs is among them for models that
+    bring a lung network: to train one here takes a minute, too long for one row; the panel does so when asked.
     """
     rows = []
     shown = {name: changes for name, changes in EXAMPLES.items() if predictor.input.lungs or not changes.lungs_only}
@@ -397,7 +391,7 @@ def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
         film = working_copy(predictor.film(content, name))
         for change, changes in shown.items():
             found = predictor.what_if(film, changes)
-            shares = (found.as_is.best, found.edited.best, found.placebo.best)
+            shares = (found.as_is.probability, found.edited.probability, found.placebo.probability)
             moved = (found.edited.logit - found.as_is.logit, found.placebo.logit - found.as_is.logit)
             rows.append((name, change, *shares, *moved))
     columns = ["film", "change", "as_is", "changed", "placebo", "moved", "placebo_moved"]
@@ -405,11 +399,17 @@ def examples(predictor: Predictor, samples: dict[str, bytes]) -> pd.DataFrame:
 
 
 def describe(answer: Answer, predictor: Predictor) -> str:
-    """The answer in a sentence."""
-    of = predictor.preparation["positive"]
-    calibrated = answer.score.calibrated
-    share = "" if calibrated is None else f"; calibrated probability of {of} {100 * calibrated:.1f} %"
+    """The answer in a sentence; for a film unlike the training films, why it gets no verdict."""
+    if answer.unlike:
+        return f"No verdict. {answer.unlike}"
+    texts = compared(answer.score.probability, answer.threshold)
     return (
-        f"The model calls it {answer.verdict}: score {answer.score.probability:.3f} against the threshold "
-        f"{answer.threshold:.3f}{share}."
+        f"{answer.verdict}: {probability_of(answer, predictor)} {texts.probability}, {texts.place} this operating "
+        f"point's threshold of {texts.threshold}."
     )
+
+
+def probability_of(answer: Answer, predictor: Predictor) -> str:
+    """What the probability is called behind a verdict: that it is of the positive class, if the verdict is not."""
+    positive = predictor.preparation["positive"]
+    return predictor.probability_name + ("" if answer.verdict == positive else f" of {positive}")

@@ -16,6 +16,7 @@ from tblib.predict.what_if import LETTERS, WEIGHTS, Changes
 
 HERE = Path(__file__).parent
 LIMIT = 100 * 2**20  # maximum bytes of an uploaded file
+KEPT = 8  # batches of a view that may be incomplete at the same time
 ALONE = RLock()  # held while a panel is changed: Jupyter may handle each widget's messages in a separate thread
 
 
@@ -24,23 +25,25 @@ class _Batch:
     """Files given at once.
 
     Attributes:
-        place: view of the zone they were given to, and number of its earlier batches.
         turn: number of the next message to handle.
         early: messages that arrived before their turn, by number.
         parts: parts received so far of the current file.
+        read, not_read: how many of its files were, so far.
     """
 
-    place: tuple[str, int] = ("", 0)
     turn: int = 0
     early: dict[int, tuple[dict[str, Any], list[Any]]] = field(default_factory=dict)
     parts: list[bytes] = field(default_factory=list)
+    read: int = 0
+    not_read: int = 0
 
 
 class DropZone(anywidget.AnyWidget):
     """Zone for dropping or choosing films; it passes on the bytes of each file, of any size, in the order given.
 
-    Jupyter may handle messages in several threads and out of order, so each has a number. A new batch replaces the
-    previous one, even one that never completes because its view is gone.
+    Jupyter may handle messages in several threads and out of order, so each has a number. Batches of several views,
+    such as two tabs of a browser, are received side by side. One that never completes, because its view is gone, is
+    forgotten once its view has begun `KEPT` more.
 
     Attributes:
         limit: maximum bytes of a file; larger ones are refused with a sentence before they are sent.
@@ -51,10 +54,13 @@ class DropZone(anywidget.AnyWidget):
     limit = traitlets.Int(LIMIT).tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, take: Callable[[str, bytes | str, bool], None]) -> None:
-        """`take` gets a file's name, its bytes or why there are none, and whether it is the first of its batch."""
+    def __init__(self, take: Callable[[str, bytes | str, bool], bool]) -> None:
+        """`take` gets a file's name, its bytes or why there are none, and whether it is the first of its batch.
+
+        It tells whether the file was read.
+        """
         super().__init__()
-        self._batch, self._begun = _Batch(), dict[str, int]()  # number of the last batch of each view
+        self._batches, self._newest = dict[tuple[str, int], _Batch](), dict[str, int]()
         self._take = take
         self.on_msg(self._received)
 
@@ -62,46 +68,78 @@ class DropZone(anywidget.AnyWidget):
         """Handle a part of a file, or why there is none, and later ones that waited; or keep it until its turn."""
         with ALONE:
             view, number = place = str(message["view"]), int(message["batch"])
-            if number > self._begun.get(view, -1):
-                self._begun[view], self._batch = number, _Batch(place)
-            batch = self._batch
-            if batch.place != place:  # replaced by another batch
+            newest = self._newest[view] = max(number, self._newest.get(view, 0))
+            if number <= newest - KEPT:
                 return
+            for old in [one for one in self._batches if one[0] == view and one[1] <= newest - KEPT]:
+                del self._batches[old]
+            batch = self._batches.setdefault(place, _Batch())
             batch.early[message["turn"]] = message, [bytes(buffer) for buffer in buffers]
             while batch.turn in batch.early:
                 batch.turn += 1
-                self._handle(batch, *batch.early.pop(batch.turn - 1))
+                if self._handle(batch, *batch.early.pop(batch.turn - 1)):
+                    del self._batches[place]
 
-    def _handle(self, batch: _Batch, message: dict[str, Any], buffers: list[bytes]) -> None:
-        name, first = str(message["name"]), message["place"] == 0
-        if message["kind"] == "part":
+    def _handle(self, batch: _Batch, message: dict[str, Any], buffers: list[bytes]) -> bool:
+        """Handle one message; whether it ends its batch."""
+        name, place, kind = str(message["name"]), int(message["place"]), message["kind"]
+        content: bytes | str
+        if kind == "part":
             batch.parts += buffers
-            if message["last"]:
-                content, batch.parts = b"".join(batch.parts), []
-                self.status = f"Reading {name}"
-                self._take(name, content, first)
-            return
-        batch.parts = []
-        if message["kind"] == "refused":
+            if not message["last"]:
+                return False
+            self.status = f"Reading {name}, {place + 1} of {message['count']}"
+            content = b"".join(batch.parts)
+        elif kind == "refused":
             size = f"{message['size'] / 2**20:.0f} MB, above the limit of {LIMIT // 2**20} MB"
-            self._take(name, f"{name} has {size}; shrink it, or give its path instead.", first)
+            content = f"{name} has {size}; shrink it, or give its path instead."
         else:
-            self._take(name, f"{name} cannot be read by the browser; choose a file, not a folder.", first)
+            content = f"{name} cannot be read by the browser; choose a file, not a folder."
+        batch.parts = []
+        read = self._take(name, content, place == 0)
+        batch.read, batch.not_read = batch.read + read, batch.not_read + (not read)
+        ends = place + 1 == int(message["count"])
+        if ends:
+            self.status = summary(batch.read, batch.not_read)
+        return ends
+
+
+def summary(read: int, not_read: int) -> str:
+    """How many files of a batch were read, and where to find out which were not."""
+    return f"{read} read, {not_read} not" + (": the table says which, and why." if not_read else ".")
 
 
 class AnswerTable(anywidget.AnyWidget):
-    """Sortable table of answers, from which a film can be chosen and which can be saved.
+    """Sortable table of answers, from which a film can be chosen and which can be saved; and a step back or forward.
 
     Attributes:
-        rows: dicts with the same keys; fewer than two are not shown.
+        rows: dicts with the same keys, by which the table is sorted; a single one with an answer is not shown.
+        texts: the columns to show of each row, as text.
         chosen: index of the row whose film is shown, -1 for none.
         csv: content of the saved file.
     """
 
     _esm = HERE / "table.js"
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
+    texts = traitlets.List(traitlets.Dict()).tag(sync=True)
     chosen = traitlets.Int(-1).tag(sync=True)
     csv = traitlets.Unicode("").tag(sync=True)
+
+
+class Connection(anywidget.AnyWidget):
+    """Says while the kernel computes, and that it is gone; asks for what may come after an answer once that is shown.
+
+    Attributes:
+        shown: number of the answer shown, 0 before the first.
+    """
+
+    _esm = HERE / "connection.js"
+    shown = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, wanted: Callable[[int], None]) -> None:
+        """`wanted` gets the number of an answer that a page shows and wants the rest of."""
+        super().__init__()
+        self.on_msg(lambda _, message, __: wanted(int(message["shown"])))
 
 
 def controls_of_changes() -> dict[str, widgets.Widget]:

@@ -10,11 +10,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from tblib.run import GIVEN_STEPS, STEPS, Run, Step, StepError, open_run, run_folder
+from tblib.show.tables import use_in_notebooks
 from tblib.system.files import write_json
 from tblib.system.processes import end_kernel_with_server
 
 BY_WORKFLOW = "TBLIB_RUN"  # environment variable: folder of the run that the workflow executes notebooks for
 SHOWN_ANEW = "TBLIB_SHOWN_ANEW"  # environment variable: set if the numbers exist and only the page is rendered again
+ON_A_PAGE = "TBLIB_PAGE"  # environment variable: set by a page's server, which has checked the parameters
 LOCK = ".lock"  # in the run folder, held by the process that is working on it
 NOTEBOOK = ".notebook.lock"  # held by the kernel that the workflow started, until it exits
 PATIENCE = 10  # seconds to wait for that kernel to exit
@@ -48,11 +50,11 @@ def working_alone(run: Run, else_do: str) -> Iterator[None]:
 def begin(step: str, cell: dict[str, Any]) -> Run:
     """Open the run named in a notebook's parameters cell.
 
-    Under the workflow that is all. In a notebook opened by hand, or run by papermill alone, the parameters are checked;
-    if it names a run other than the default, parameters left at their defaults take the run's values, and this is
-    printed. A notebook that writes files refuses a run that is complete or in use by another process; otherwise its
-    parameters are recorded, so that ``python -m tblib run`` continues with them. `cell` is the notebook's
-    ``globals()``, whose parameters may be changed.
+    Under the workflow that is all, and on a page. In a notebook opened by hand, or run by papermill alone, the
+    parameters are checked; if it names a run other than the default, parameters left at their defaults take the run's
+    values, and this is printed. A notebook that writes files refuses a run that is complete or in use by another
+    process; otherwise its parameters are recorded, so that ``python -m tblib run`` continues with them. `cell` is the
+    notebook's ``globals()``, whose parameters may be changed.
 
     Raises:
         ParameterError: a parameter has the wrong type.
@@ -62,12 +64,15 @@ def begin(step: str, cell: dict[str, Any]) -> Run:
     """
     pd.options.display.html.use_mathjax = False  # a dollar sign in a table does not start a formula
     pd.options.display.max_colwidth = None  # reasons are sentences, and digests are long
+    use_in_notebooks()
     if os.environ.get(BY_WORKFLOW):
         run = replace(open_run(cell["run"]), shown_anew=SHOWN_ANEW in os.environ)
         _held.append(FileLock(run.path(NOTEBOOK)))
         _held[-1].acquire(timeout=PATIENCE)
         return run
     end_kernel_with_server()
+    if os.environ.get(ON_A_PAGE):
+        return Run(run_folder(cell["run"]))
     steps = Run(run_folder(cell["run"])).steps
     if "model" in cell:  # the notebook that decides it
         steps = GIVEN_STEPS if cell["model"] else STEPS

@@ -1,6 +1,7 @@
 """Servers: the notebooks in JupyterLab, or the prediction panel as a separate page."""
 
 import json
+import os
 import runpy
 import sys
 from collections.abc import Iterable
@@ -9,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 
-from tblib.report.parameters import NOTEBOOKS
-from tblib.run import GIVEN, MODEL, Run, run_folder
+from tblib.report.declared import NOTEBOOKS, schema
+from tblib.report.notebook import ON_A_PAGE, begin
+from tblib.run import GIVEN, MODEL, STEPS, Run, run_folder
 from tblib.system.processes import clear_scratch, scratch
 from tblib.system.shortages import allow_open_files
 
@@ -20,6 +22,9 @@ CLOSED = {  # a page with films needs no network access; Voila's template would 
     "headers": {"Content-Security-Policy": "default-src 'self' ws: wss: data: blob: 'unsafe-inline' 'unsafe-eval'"}
 }
 WAIT = 2  # seconds for a kernel to exit; it has nothing to clean up
+REFILL = (
+    3  # seconds after a page has opened until the kernel for the next one is started, which that page would wait for
+)
 TAGS = ("parameters", "app")  # cells that the panel needs
 PANEL = "06_prediction.ipynb"
 NEEDED = ("metrics.json", "predictions.csv", "catalogue.json")  # besides the model
@@ -47,16 +52,25 @@ def app(name: str, arguments: Iterable[str]) -> int:
             "Voila.connection_dir_root": str(scratch()),
             "KernelManager.shutdown_wait_time": str(WAIT),
             "VoilaConfiguration.multi_kernel_manager_class": "tblib.report.voila.PageKernels",
+            "KernelRestarter.restart_limit": "0",  # a new kernel would know nothing of its page
+            "preheat_kernel": "True",  # one kernel waits for the next page, with its first film answered
+            "VoilaKernelManager.fill_delay": str(REFILL),
         }
-        return _served(["tblib.report.voila", str(page), *_with(options, arguments)])
+        os.environ[ON_A_PAGE] = "1"  # for its kernels
+        try:
+            return _served(["tblib.report.voila", str(page), *_with(options, arguments)])
+        finally:
+            del os.environ[ON_A_PAGE]
 
 
 def panel_alone(run: Run) -> nbformat.NotebookNode:
-    """The cells of the prediction notebook tagged ``app``, for one run."""
+    """The cells of the prediction notebook tagged ``app``, for one run with its parameters."""
     notebook = nbformat.read(NOTEBOOKS / PANEL, as_version=4)
     tagged = {tag: [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])] for tag in TAGS}
     title = nbformat.v4.new_markdown_cell("# What the model of a run says of one chest film, and why")
-    chosen = nbformat.v4.new_code_cell(f"run = {str(run.folder)!r}")
+    settings = {name: default for name, (_, default, _) in schema(STEPS[-1]).items()} | {"run": str(run.folder)}
+    begin(STEPS[-1].name, settings)  # here, as what it needs takes a second to import
+    chosen = nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in settings.items()))
     notebook.cells = [title, *tagged["parameters"], chosen, *tagged["app"]]
     return notebook
 
