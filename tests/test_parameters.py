@@ -6,11 +6,9 @@ import pytest
 from conftest import done_with, write_zip
 
 from tblib.__main__ import main
+from tblib.report.declared import RANGES, Kind, ParameterError, schema
 from tblib.report.parameters import (
-    NO_PATHS,
-    RANGES,
-    Kind,
-    ParameterError,
+    PATHS,
     asked_parameters,
     check_parameters,
     convert,
@@ -18,7 +16,6 @@ from tblib.report.parameters import (
     kept_parameters,
     read_parameters,
     refuse_idle,
-    schema,
     with_whole_paths,
 )
 from tblib.run import STEPS, Run
@@ -239,9 +236,9 @@ def test_paths_mean_the_same_from_every_folder(tmp_path, monkeypatch):
 
 def test_every_parameter_that_names_files_is_known_as_one():
     declared = {name: text for step in STEPS for name, (_, _, text) in schema(step).items()}
-    assert set(NO_PATHS) <= set(declared)
+    assert set(PATHS) <= set(declared)
     told = {name for name, text in declared.items() if any(word in text for word in ("zip", "csv", "CSV", "path"))}
-    assert told - {"run"} <= {*NO_PATHS}
+    assert told - {"run"} <= {*PATHS}
 
 
 @pytest.mark.parametrize(("name", "value", "sentence"), [

@@ -18,7 +18,7 @@ from tblib import run as runs
 from tblib.__main__ import main
 from tblib.classifiers.trained import train_run
 from tblib.report import kernel, pipeline, stale
-from tblib.report.page import ReportError
+from tblib.report.chapters import ReportError
 from tblib.report.parameters import kept_parameters, read_parameters
 from tblib.report.pipeline import run_study
 from tblib.run import STEPS, MissingInputError, Run, RunError, StepError
@@ -46,7 +46,7 @@ def run(smoke, tmp_path) -> Run:
 def executed(monkeypatch) -> list[str]:
     """Names of the steps that would be executed; none is."""
     steps: list[str] = []
-    monkeypatch.setattr(pipeline, "execute", lambda run, step, settings, **_: steps.append(step.name))
+    monkeypatch.setattr(kernel, "execute", lambda run, step, settings, **_: steps.append(step.name))
     return steps
 
 
@@ -121,7 +121,7 @@ def test_only_with_other_inputs_leaves_the_report_for_later(run, demo, monkeypat
     def retrain(run, step, settings, **_):
         run.path("model.safetensors").write_text("another model")
 
-    monkeypatch.setattr(pipeline, "execute", retrain)
+    monkeypatch.setattr(kernel, "execute", retrain)
     run.path("report.html").unlink()
     assert again(run, demo, only="training") is None
     assert "evaluation: out of date" in capsys.readouterr().out
@@ -195,8 +195,8 @@ def test_a_figure_in_another_colour_is_shown_anew_and_nothing_else_is_done(run, 
     shutil.copytree(ROOT / "tblib", tmp_path / "code" / "tblib")
     path = tmp_path / "code" / "tblib" / "show" / "evaluation.py"
     source = path.read_text(encoding="utf-8")
-    assert 'cmap="Blues"' in source
-    path.write_text(source.replace('cmap="Blues"', 'cmap="Greens"'), encoding="utf-8")
+    assert 'cmap="Greys"' in source
+    path.write_text(source.replace('cmap="Greys"', 'cmap="Greens"'), encoding="utf-8")
     monkeypatch.setattr(code, "ROOT", path.parents[2])
     [cache.cache_clear() for cache in (code._module, code._named, code._text)]
     before = {file: file_digest(run.path(file)) for step in STEPS for file in step.writes}
@@ -237,7 +237,7 @@ def test_the_parameters_are_recorded_before_the_first_step(tmp_path, demo, monke
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "execute", stop)
+    monkeypatch.setattr(kernel, "execute", stop)
     with pytest.raises(KeyboardInterrupt):
         run_study(str(tmp_path / "new"), str(demo), read_parameters(SMOKE) | {"epochs": 4, "seed": 9})
     kept = kept_parameters(Run(tmp_path / "new"))

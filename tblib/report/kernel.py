@@ -15,8 +15,9 @@ from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from tblib.report.declared import NOTEBOOKS
 from tblib.report.notebook import BY_WORKFLOW, SHOWN_ANEW
-from tblib.report.parameters import NOTEBOOKS, Parameters
+from tblib.report.parameters import Parameters
 from tblib.run import Run, Step, StepError
 from tblib.system.processes import scratch
 from tblib.system.shortages import shortage, shortage_in

@@ -1,82 +1,19 @@
-"""Parameters: those declared by notebooks, given by a user, and used by a run."""
+"""Parameters: those given by a user, checked against what notebooks declare, and those used by a run."""
 
-import ast
-import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import papermill
 import yaml
 
-from tblib.arrays import TblibError
-from tblib.catalogue import WORDS
-from tblib.classifiers.imported import is_python_path
-from tblib.films.database import data_path
-from tblib.run import STEPS, Run, Step, run_folder
-from tblib.system.files import ROOT
+from tblib.report.declared import CHOICES, NOTEBOOKS, OURS, RANGES, Kind, ParameterError, schema
+from tblib.run import STEPS, Run, run_folder
+from tblib.system.text import did_you_mean
 
-NOTEBOOKS = ROOT / "notebooks"
-TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 NONE = ("", "none", "null")  # texts for None if a parameter is optional
-OURS = ("run", "data")  # set by --name and --data, not by -p
-# Parameters that name files -> values that are not paths
-NO_PATHS: dict[str, tuple[str, ...]] = WORDS | {"beside": (), "external": (), "films_read": (), "spec": ()}
-
-RANGES: dict[str, tuple[float, float]] = {  # parameter -> minimum and maximum
-    **dict.fromkeys(("seed", "demo_seed"), (0, 2**32 - 1)),  # what NumPy takes
-    **dict.fromkeys(("films_shown", "samples_each"), (1, 100)),
-    **dict.fromkeys(("mistakes_shown", "validations"), (1, 1_000)),
-    **dict.fromkeys(("dropout", "warm_up", "low_resolution_share"), (0, 0.99)),
-    **dict.fromkeys(("shift", "brightness", "contrast"), (0, 1)),
-    "scale": (0, 0.9),
-    "demo_films": (2, 1_000_000),
-    "spectra_films": (1, 1_000_000),
-    "replicates": (40, 1_000_000),  # fewer have none beyond the limits of a 95 % interval
-    "size": (32, 1024),
-    "channels": (1, 3),
-    "epochs": (1, 100_000),
-    "lr": (1e-9, 10),
-    "batch_size": (2, 100_000),
-    "width": (1, 1_024),
-    "pos_weight": (1e-6, 1e6),
-    "patience": (0, 100_000),
-    "factor": (0.001, 0.999),
-    "threads": (1, 256),
-}
-CHOICES: dict[str, tuple[str, ...]] = {  # parameter -> allowed values
-    "schedule": ("plateau", "cosine"),
-    "padding": ("edge", "black"),
-    "precision": ("auto", "fp32", "bf16"),
-    "operating_point": ("0.5", "sensitivity_90", "sensitivity_95"),
-}
+PATHS = ("data", "demo_preset", "beside", "external", "films_read", "spec")  # name files, or are words of `find_data`
 Parameters = dict[str, Any]
-
-
-class Kind(NamedTuple):
-    """Kind of a parameter: its type, and whether it may be None."""
-
-    type: type
-    optional: bool = False
-
-
-class ParameterError(TblibError):
-    """An unknown or wrongly typed parameter."""
-
-
-def schema(step: Step) -> dict[str, tuple[Kind, Any, str]]:
-    """Declarations of a notebook's parameters cell: name -> (kind, default, comment)."""
-    declared = papermill.inspect_notebook(str(NOTEBOOKS / step.notebook))
-    return {
-        name: (_kind(found["inferred_type_name"]), ast.literal_eval(found["default"]), found["help"])
-        for name, found in declared.items()
-    }
-
-
-def _kind(declared: str) -> Kind:
-    inner = declared.removeprefix("Optional[").removesuffix("]")
-    return Kind(TYPES[inner], inner != declared)
 
 
 def read_parameters(path: Path) -> Parameters:
@@ -106,8 +43,7 @@ def check_parameters(given: Parameters, kept: dict[str, Parameters] | None = Non
     known = sorted({name for names in declared.values() for name in names} - set(OURS))
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             raise ParameterError(f"There is no parameter {name!r}.{hint} The parameters are: {', '.join(known)}.")
     return {
         step: {
@@ -215,9 +151,15 @@ def differences(kept: dict[str, Parameters], now: dict[str, Parameters]) -> list
 
 def with_whole_paths(settings: Parameters) -> Parameters:
     """The parameters with absolute paths, so that they mean the same wherever the run is resumed."""
+    # Imported here, as they take half a second, which a mistyped parameter need not wait for.
+    from tblib.catalogue import WORDS
+    from tblib.classifiers.imported import is_python_path
+    from tblib.films.database import data_path
+
     whole = dict(settings)
-    for name, words in NO_PATHS.items():
+    for name in PATHS:
         if settings.get(name):
+            words = WORDS.get(name, ())
             parts = settings[name].split(",") if name == "external" else [settings[name]]
             whole[name] = ",".join(part if part in words else str(data_path(part)) for part in map(str.strip, parts))
     if (model := settings.get("model")) and not is_python_path(model):
@@ -237,8 +179,7 @@ def convert(name: str, value: Any, kind: Kind) -> Any:
     if converted is not None:
         _need_possible(name, converted)
         return converted
-    wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind.type]
-    raise ParameterError(f"Parameter {name} must be {wanted}{' or none' if kind.optional else ''}, not {value!r}.")
+    raise ParameterError(f"Parameter {name} must be {kind}, not {value!r}.")
 
 
 def _need_possible(name: str, value: Any) -> None:
@@ -251,7 +192,7 @@ def _need_possible(name: str, value: Any) -> None:
         raise ParameterError("Parameter channels must be 1, films in grey, or 3, films in colour, not 2.")
     if name in CHOICES and value not in CHOICES[name]:
         choices = " or ".join(repr(choice) for choice in CHOICES[name])
-        raise ParameterError(f"Parameter {name} must be {choices}, not {value!r}.")
+        raise ParameterError(f"Parameter {name} must be {choices}, not {value!r}.{did_you_mean(value, CHOICES[name])}")
 
 
 def _converted(value: Any, kind: type) -> Any:

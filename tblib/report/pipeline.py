@@ -9,27 +9,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tblib.audit.budgets import budget_of
-from tblib.films.database import data_path, open_database
-from tblib.mitigation import chosen as chosen_mitigations
-from tblib.report.kernel import RUNNING, execute
+from tblib.report.checks import refuse_early
+from tblib.report.declared import schema
 from tblib.report.notebook import read_record, working_alone
 from tblib.report.parameters import (
-    ParameterError,
     Parameters,
     check_parameters,
     convert,
     differences,
     kept_parameters,
-    schema,
     with_whole_paths,
 )
-from tblib.report.stale import changed_files, fingerprint, is_current, is_made_alike, open_named, page_digest
+from tblib.report.stale import changed_files, fingerprint, is_current, is_made_alike, page_digest
 from tblib.run import GIVEN, GIVEN_STEPS, STEPS, Run, Step, StepError, open_run
 from tblib.system.code import versions
 from tblib.system.files import ROOT, file_digest, write_json
 from tblib.system.processes import clear_parts, clear_scratch
 from tblib.system.shortages import allow_open_files
+from tblib.system.text import did_you_mean
 
 
 def run_study(
@@ -57,7 +54,7 @@ def run_study(
 
     Raises:
         ParameterError: see `check_parameters`.
-        MitigationError, BudgetError, ExternalError: a mitigation, budget or an external database does not exist.
+        TblibError: what `tblib.report.checks.refuse_early` refuses.
         RunError: the run folder cannot be used.
         ShortageError: there is no room for the demo or a file of the run, or too few files may be open.
         StepError: a notebook failed; a complete run would be replaced; or another process is working on it.
@@ -65,10 +62,8 @@ def run_study(
     allow_open_files()
     parameters, chosen = check_parameters(given, kept), chosen_steps(first, only)
     running = chosen or {step.name for step in STEPS}
-    _refuse_early(parameters, running)
-    if "eda" in running:  # report a wrong path before a folder is created for it
-        open_named(parameters["eda"] | {"data": data})
-    run = open_run(name)
+    refuse_early(parameters, running, data)
+    run = open_run(name)  # after that, so that no folder is made for a wrong path
     parameters["eda"]["data"] = data
     parameters = {step: with_whole_paths(settings | {"run": run.name}) for step, settings in parameters.items()}
     with working_alone(run, "give another --name"):
@@ -78,51 +73,13 @@ def run_study(
 
 def _clear(run: Run) -> None:
     """Remove partial files of killed commands: of this run, in ``data/`` and among temporary files."""
+    from tblib.report.kernel import RUNNING
+
     for folder in (run.folder, run.path("audit"), ROOT / "data"):
         clear_parts(folder)
     for notebook in run.path("notebooks").glob(f"*{RUNNING}"):
         notebook.unlink()
     clear_scratch()
-
-
-def _refuse_early(parameters: dict[str, Parameters], running: set[str]) -> None:
-    """Check that mitigation, budget and external databases exist before an hour of work, not after it.
-
-    Raises:
-        MitigationError, BudgetError, ExternalError: one of them does not exist or cannot be used.
-    """
-    for step in ("preparation", "training"):
-        chosen_mitigations(parameters[step]["mitigation"])
-    budget_of(parameters["shortcuts"]["budget"])
-    _refuse_model(parameters)
-    if "eda" in running:
-        _refuse_tables(parameters["eda"])
-    if "shortcuts" in running and parameters["shortcuts"]["external"]:
-        from tblib.audit import external  # imports torch
-
-        for path in external.paths(parameters["shortcuts"]["external"]):
-            external.find(path)
-
-
-def _refuse_model(parameters: dict[str, Parameters]) -> None:
-    """Raise `ClassifierError`, `SpecError` or `ModelError` if a model of somebody else cannot be used."""
-    model, spec = (parameters["training"][name] for name in ("model", "spec"))
-    if spec and not model:
-        raise ParameterError("The parameter spec belongs to a model of somebody else; name it in the parameter model.")
-    if model:
-        from tblib.classifiers.opened import open_given, refuse_prepared  # imports torch
-
-        of_films = parameters["preparation"]
-        refuse_prepared(open_given(model, spec), of_films["channels"], of_films["mitigation"], "give -p")
-
-
-def _refuse_tables(settings: Parameters) -> None:
-    """Raise `AnnotationsError` or `DatabaseError` if the annotations or the database to compare with cannot be used."""
-    from tblib.eda.detectors import read_annotations
-
-    read_annotations(data_path(settings["films_read"]))
-    if settings["beside"]:
-        open_database(data_path(settings["beside"]), settings["negative"], settings["positive"])
 
 
 def chosen_steps(first: str | None, only: str | None) -> set[str]:
@@ -134,7 +91,8 @@ def chosen_steps(first: str | None, only: str | None) -> set[str]:
     names = [step.name for step in STEPS]
     for name in (first, only):
         if name is not None and name not in names:
-            raise StepError(f"There is no step {name!r}; the steps are: {', '.join(names)}.")
+            hint = did_you_mean(name, names)
+            raise StepError(f"There is no step {name!r}; the steps are: {', '.join(names)}.{hint}")
     if only:
         return {only}
     return set(names[names.index(first) :]) if first else set()
@@ -187,6 +145,8 @@ def _show_anew(run: Run, step: Step, settings: Parameters, record: dict[str, Any
         print(f"{step.name}: unchanged, skipped")
         return False
     print(f"{step.name}: its numbers are unchanged, its figures or words are shown anew")
+    from tblib.report.kernel import execute
+
     execute(run, step, settings, shown_anew=True)
     done |= {"page": page, "files": _digests(run, step)}
     write_json(run.path("run.json"), record)
@@ -221,6 +181,8 @@ def _kept(run: Run, step: Step, done: dict[str, Any] | None, settings: Parameter
 
 def _run_step(run: Run, step: Step, settings: Parameters, record: dict[str, Any]) -> None:
     """Execute one notebook and record in ``run.json`` what it was made from."""
+    from tblib.report.kernel import execute  # papermill takes two seconds, which a mistyped value need not wait for
+
     # Before the step, in case the code is edited while it runs.
     stamps = {"fingerprint": fingerprint(run, step, settings), "page": page_digest(step)}
     made_with, commit = _versions(), _git_commit()
@@ -267,9 +229,9 @@ def _finish(run: Run, record: dict[str, Any], ran: bool) -> Path:
                 f"{file} was changed after step {step.name} was run, and is shown in the report as it is now; to make "
                 f"it anew: {run.command('--only', step.name)}"
             )
-    path = build_report(run, record)
+    record["headline"] = build_report(run, record)
     write_json(run.path("run.json"), record)
-    return path
+    return run.path("report.html")
 
 
 def _versions() -> dict[str, str]:

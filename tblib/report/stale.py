@@ -5,12 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
-from tblib.catalogue import find_data
 from tblib.films.archive import files_of
 from tblib.films.database import Database, data_path, open_database
-from tblib.report.parameters import NOTEBOOKS, Parameters
+from tblib.report.declared import cells_of
+from tblib.report.parameters import Parameters
 from tblib.run import Run, Step
 from tblib.system.code import NotebookCode, digest_of, notebook_code
 from tblib.system.files import file_digest
@@ -31,7 +29,7 @@ def is_made_alike(run: Run, step: Step, done: dict[str, Any], settings: Paramete
 
 def changed_files(run: Run, step: Step, done: dict[str, Any]) -> list[str]:
     """Files changed since the step; its executed notebook need only be complete, as it may have been saved again."""
-    from tblib.report.page import ReportError, executed
+    from tblib.report.chapters import ReportError, executed
 
     changed = [
         file
@@ -60,17 +58,15 @@ def fingerprint(run: Run, step: Step, settings: Parameters) -> str:
 
 def page_digest(step: Step) -> str:
     """SHA-256 of what else a step's page depends on, besides its numbers: prose, calls, figures, sentences."""
-    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / step.notebook, as_version=4).cells]
+    sources = [cell.source for cell in cells_of(step.notebook)]
     return hashlib.sha256(f"{json.dumps(sources)}{digest_of(_code(step).all, NOT_SHOWN)}".encode()).hexdigest()
 
 
 def _code(step: Step) -> NotebookCode:
-    cells = nbformat.read(NOTEBOOKS / step.notebook, as_version=4).cells
     return notebook_code(
         cell.source
-        for cell in cells
-        if cell.cell_type == "code"
-        and "parameters" not in cell.metadata.get("tags", [])  # the settings cover their content
+        for cell in cells_of(step.notebook)
+        if cell.kind == "code" and "parameters" not in cell.tags  # the settings cover their content
     )
 
 
@@ -105,5 +101,7 @@ def _stamp(path: Path) -> str:
 
 def open_named(settings: Parameters) -> Database:
     """The database named by the parameters of the first step."""
+    from tblib.catalogue import find_data  # takes half a second to import
+
     path = find_data(settings["data"], settings["demo_films"], settings["demo_seed"], settings["demo_preset"])
     return open_database(path, settings["negative"], settings["positive"])

@@ -1,5 +1,7 @@
 """Atomic file writes, and digests of files."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -7,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tblib.system.processes import part_name
 from tblib.system.shortages import ShortageError, shortage
 from tblib.system.text import as_cell
+
+if TYPE_CHECKING:
+    import pandas as pd  # shell completion need not wait for it
 
 ROOT = Path(__file__).resolve().parents[2]  # the checkout: notebooks/, data/, reports/
 

@@ -60,7 +60,7 @@ STEP = _object(
     | {"seconds": NUMBER, "files": _each(TEXT), "versions": _each(TEXT), "parameters": PARAMETERS}
 )
 JSON: dict[str, Schema] = {
-    "run.json": _object({"steps": _each(STEP), "complete": TRUTH}, {"parameters": _each(PARAMETERS)})
+    "run.json": _object({"steps": _each(STEP), "complete": TRUTH}, {"parameters": _each(PARAMETERS), "headline": TEXT})
     | {
         "if": _object({"complete": {"const": True}}),
         "then": _object(_named("name database finished device precision", TEXT) | {"threads": COUNT}),
@@ -109,6 +109,12 @@ JSON: dict[str, Schema] = {
             ),
         }
     ),
+    "likeness.json": _object(
+        {"weights": _list(NUMBER) | {"minItems": 768, "maxItems": 768}}
+        | {"offset": NUMBER}
+        | _named("darkest brightest", _list(NUMBER) | {"minItems": 2, "maxItems": 2})
+    )
+    | {"additionalProperties": False},
     "shortcuts.json": _object(
         {
             "baselines": _each(_object(_named("all test", PROBED))),
