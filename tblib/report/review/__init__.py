@@ -1,0 +1,1 @@
+"""What reviewers ask of a run: model card, datasheet, Croissant metadata, checklists, references."""
