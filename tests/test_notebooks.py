@@ -9,8 +9,9 @@ import pytest
 from conftest import done_with
 from filelock import FileLock
 
+from tblib.report.declared import ParameterError, schema
 from tblib.report.notebook import BY_WORKFLOW, begin
-from tblib.report.parameters import ParameterError, check_parameters, kept_parameters, read_parameters, schema
+from tblib.report.parameters import check_parameters, kept_parameters, read_parameters
 from tblib.run import STEPS, MissingInputError, Run, StepError
 from tblib.system.files import ROOT, write_json
 

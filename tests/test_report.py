@@ -1,17 +1,24 @@
 """The report: one page with numbers, headings, alt texts and no way out, here and in a real browser."""
 
+import base64
+import hashlib
 import re
 from itertools import pairwise
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from conftest import MARKUP
 
-from tblib.predict.predictor import sample_films
-from tblib.report.page import chapter
-from tblib.run import STEPS, Run
-from tblib.show import text
+from tblib.audit import verdicts
+from tblib.audit.verdicts import PHRASES
+from tblib.predict.predictor import describe, open_predictor, sample_contents, sample_films
+from tblib.report.chapters import chapter
+from tblib.report.first_screen import accuracy, headline
+from tblib.run import STEPS
+from tblib.show import tables, text
+from tblib.system.text import from_cell
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +36,17 @@ def addresses(page: BeautifulSoup) -> list[str]:
     return found + re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", styles)
 
 
-def test_the_page_asks_nothing_of_the_network(page):
+def test_the_page_asks_nothing_of_the_network_and_runs_no_script_but_its_own(page):
     assert len(addresses(page)) > 30
     for address in addresses(page):
         assert address.startswith(("#", "data:")), address
-    assert not page.find_all(["script", "iframe", "object", "embed", "form"])
-    assert "default-src 'none'" in page.find("meta", attrs={"http-equiv": True})["content"]
+    assert not page.find_all(["iframe", "object", "embed"])
+    assert [script["type"] for script in page.find_all("script")] == ["text/plain", "module"]
+    policy = page.find("meta", attrs={"http-equiv": True})["content"]
+    assert "default-src 'none'" in policy
+    own = page.find("script", type="module").string.encode()
+    digest = base64.b64encode(hashlib.sha256(own).digest()).decode()
+    assert f"script-src 'sha256-{digest}' blob:" in policy  # a script that a name smuggled in would not run
 
 
 def test_headings_are_in_order_and_the_contents_lead_to_them(page):
@@ -45,9 +57,92 @@ def test_headings_are_in_order_and_the_contents_lead_to_them(page):
     ids = [tag["id"] for tag in page.find_all(id=True)]
     assert len(ids) == len(set(ids))
     links = [link["href"][1:] for link in page.find("nav").find_all("a")]
-    assert set(links) <= set(ids)
-    assert {step.name for step in STEPS} <= set(links)
+    assert {step.name for step in STEPS} | {"summary", "glossary", "made"} <= set(links)
     assert page.find(id="eda").get_text() == "1 · What is in the database"
+    assert page.find(id="shortcuts-region-ablation").get_text() == "Region ablation"
+    inner = {link["href"][1:] for link in page.find_all("a", href=True)}
+    assert inner <= set(ids)  # cross-references to figures, tables, sections and terms
+
+
+def test_figures_and_tables_are_numbered_and_have_captions(page):
+    for kind, tag in (("plot", "img"), ("table", "table")):
+        frames = page.find_all("figure", class_=kind)
+        assert len(frames) == len(page.find_all(tag)) > 15
+        captions = [frame.figcaption.get_text() for frame in frames]
+        name = "Figure" if kind == "plot" else "Table"
+        assert [told.split(".")[0] for told in captions] == [f"{name} {n + 1}" for n in range(len(frames))]
+        assert all(len(told.split(". ", 1)[1]) > 3 for told in captions)
+    assert page.find(id="shortcuts-region-ablation").find_next("figure", class_="table").figcaption
+
+
+def test_terms_are_explained_and_linked_where_they_are_used(page):
+    assert len(page.find("dl", class_="glossary").find_all("dt")) >= 10
+    terms = page.find(id="shortcuts").find_parent("section").find_all("a", class_="term")
+    assert {"#glossary-auroc", "#glossary-placebo", "#glossary-power"} <= {link["href"] for link in terms}
+
+
+# --- the first screen
+
+
+def first_screen_of(page: BeautifulSoup) -> str:
+    """The text above what was not measured, as a reader sees it."""
+    told = page.find(id="summary")
+    end = told.find(id="summary-missing")
+    parts = [text for text in told.find_all(string=True) if end in text.find_all_next("h2", id="summary-missing")]
+    return " ".join(" ".join(parts).split())
+
+
+def test_five_questions_are_answered_on_the_first_screen(page, smoke):
+    """Which accuracy, on what, is it above always saying Normal, what is it made of, does it hold elsewhere."""
+    told, metrics, results = first_screen_of(page), smoke.facts("metrics.json"), smoke.facts("shortcuts.json")
+    assert f"accuracy is {100 * metrics['accuracy']['value']:.1f} % (" in told
+    assert f"on {metrics['n']} test films of demo.zip ({metrics['positives']} Tuberculosis)" in told
+    assert f"Calling every film Normal is right on {100 * metrics['majority_accuracy']:.1f} %" in told
+    for row in results["verdicts"]:
+        assert re.search(rf"{row['verdict']} [^A-Z]*([A-Z]/R)?[^A-Z]*{re.escape(row['cue'])}", told), row["cue"]
+    assert "At other hospitals not measured" in told
+    assert page.h1.get_text() == headline(smoke.facts("catalogue.json"), metrics, results)
+    assert smoke.facts("run.json")["headline"] == page.h1.get_text()
+
+
+def known(**changes) -> tuple[dict, dict, dict]:
+    """What the headline is computed from, on a run where nothing is wrong, with changes."""
+    verdicts = changes.pop("verdicts", {})
+    metrics = {"n": 100, "positives": 30, "majority_accuracy": 0.7, "inverted": False, "model": None}
+    metrics |= {"accuracy": {"value": 0.95, "low": 0.9, "high": 0.98}, "auroc": {"value": 0.99, "low": 0.98, "high": 1}}
+    rows = [{"cue": cue, "verdict": verdicts.get(cue, "NOT SHOWN")} for cue in PHRASES]
+    blind = {"region": "outside the lungs", "mean": 0.5, "low": changes.pop("blind", 0.4), "high": 0.6}
+    sets = [{"set": "x", "auroc": {"value": v, "low": v - 0.05, "high": v + 0.05}} for v in changes.pop("sets", ())]
+    summary = {"negative": "Normal", "positive": "Tuberculosis", "database": "films.zip"}
+    return summary, metrics | changes, {"verdicts": rows, "region_ablation": [blind], "external": {"sets": sets}}
+
+
+WORSE = {"value": 0.72, "low": 0.62, "high": 0.8}
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({}, "No shortcut was shown, and the audit could have found one."),
+    ({"verdicts": {"black box": "UNDECIDED"}}, "No shortcut was shown, but the audit could have missed some: the"),
+    ({"verdicts": {"tint": "USED"}}, "Do not rely on this accuracy: the model uses the tint."),
+    ({"verdicts": {"outside the lungs": "DECISIVE", "tint": "USED"}}, "uses the tint and what lies outside the lungs."),
+    ({"blind": 0.7}, "Do not rely on this accuracy: films without their lungs give the class away, too."),
+    ({"sets": [0.6]}, "Do not rely on this accuracy: it does not hold at another hospital."),
+    ({"sets": [0.96]}, "No shortcut was shown"),
+    ({"sets": [0.6, 0.7], "verdicts": {"tint": "USED"}}, "uses the tint, and it does not hold at 2 other hospitals."),
+    ({"accuracy": WORSE}, "This accuracy is not shown to be better than calling every film Normal."),
+    ({"inverted": True}, "Do not use this model on these films: it ranks Normal above Tuberculosis."),
+])  # fmt: skip
+def test_the_headline_says_the_gravest_that_the_run_shows(changes, told):
+    assert told in headline(*known(**changes))
+
+
+@pytest.mark.parametrize(("value", "told"), [
+    ({"value": 0.95, "low": 0.9, "high": 0.98}, "the model is better than that."),
+    ({"value": 0.72, "low": 0.62, "high": 0.8}, "it is not shown to be better than that."),
+    ({"value": 0.5, "low": 0.4, "high": 0.6}, "the model is worse than that."),
+])  # fmt: skip
+def test_the_accuracy_is_compared_with_always_naming_the_more_common_class(value, told):
+    assert accuracy(*known(accuracy=value)[:2]).endswith(told)
 
 
 def test_every_picture_has_an_alt_text_and_says_synthetic(page):
@@ -61,28 +156,38 @@ def test_every_picture_has_an_alt_text_and_says_synthetic(page):
 def test_a_sample_prediction_stands_in_place_of_the_live_panel(page, smoke):
     chapter = page.find(id="prediction").find_parent("section")
     told = [picture["alt"] for picture in chapter.find_all("img")]
-    first = sample_films(smoke).iloc[0]
-    assert any(f"score {first['probability']:.3f}" in alt for alt in told)
+    film = next(iter(sample_contents(smoke, sample_films(smoke)).values()))
+    predictor = open_predictor(smoke.path("model.safetensors"))
+    assert any(describe(predictor.answer(film, "a film"), predictor) in alt for alt in told)
     assert "widget" not in chapter.get_text().lower()
     assert "PredictionPanel(" not in chapter.get_text()
 
 
-def test_the_numbers_at_the_top_are_those_of_the_run(page, smoke):
+def test_the_key_figures_are_those_of_the_run(page, smoke):
     metrics, baselines = smoke.facts("metrics.json"), smoke.facts("shortcuts.json")["baselines"]
-    cells = dict(
-        [cell.get_text() for cell in row.find_all("td")]
-        for row in page.find(class_="key").find_all("tr")
-        if row.find("td")
-    )
+    rows = page.find(id="summary-figures").find_next("table").find_all("tr")
+    cells = dict([cell.get_text() for cell in row.find_all("td")] for row in rows if row.find("td"))
     assert cells["Model: AUROC"].startswith(f"{metrics['auroc']['value']:.3f} (")
     assert cells["Model: accuracy"].startswith(f"{100 * metrics['accuracy']['value']:.1f} %")
     assert cells["AUROC of file facts, no lung seen"].startswith(
         f"{baselines['file facts']['all']['auroc']['value']:.3f} ("
     )
     assert cells["Films"] == "48 Normal, 24 Tuberculosis"
-    findings = page.find("section", attrs={"aria-labelledby": "findings"}).find_all("li")
-    assert len(findings) >= 3
-    assert f"On {metrics['n']} test films" in findings[3].get_text()  # behind the audit's three sentences
+    for row in smoke.facts("shortcuts.json")["verdicts"]:
+        assert cells[f"Verdict on {row['cue']}"] == row["verdict"]
+
+
+def test_the_settings_are_those_that_were_used(page, smoke):
+    rows = page.find(id="made-settings").find_next("table").find_all("tr")
+    used = {tuple(cell.get_text() for cell in row.find_all("td"))[:2]: row.find_all("td")[2].get_text()
+            for row in rows if row.find("td")}  # fmt: skip
+    training = smoke.facts("training.json")
+    assert float(used["training", "pos_weight"]) == pytest.approx(training["pos_weight"], abs=1e-3)
+    assert used["training", "precision"] == training["precision"] != "auto"
+    assert used["training", "threads"] == str(training["threads"])
+    assert used["training", "patience"] == "not used"  # the rate follows a cosine
+    assert used["prediction", "operating_point"] == "threshold 0.5"
+    assert "None" not in used.values()
 
 
 def test_how_it_was_made_is_told(page, smoke):
@@ -99,7 +204,7 @@ def test_how_it_was_made_is_told(page, smoke):
 
 def test_code_is_folded_and_progress_bars_and_widgets_are_gone(page):
     assert all(block.find_parent("details") for block in page.find_all(class_="input_area"))
-    assert not page.find_all("details", open=True)
+    assert not page.find("main").find_all("details", open=True)
     assert "Executing" not in page.get_text()
     assert "it/s" not in page.get_text()
     assert "VBox(" not in page.get_text()
@@ -141,20 +246,108 @@ def test_a_chapter_has_its_own_anchors(tmp_path):
     assert len({anchor for anchor, _ in made.sections}) == 2
 
 
-@pytest.mark.parametrize("width", [1100, 390])
-def test_the_report_opens_offline_without_a_request_or_an_error(browser, smoke: Run, width):
-    context = browser.new_context(offline=True, viewport={"width": width, "height": 800})
-    view = context.new_page()
-    requests, complaints = [], []
-    view.on("request", lambda request: requests.append(request.url))
-    view.on("console", lambda message: complaints.append(message.text))
-    view.on("pageerror", lambda error: complaints.append(str(error)))
-    view.goto(smoke.path("report.html").as_uri())
-    outside = [url for url in requests if not url.startswith(("file:", "data:"))]
-    assert outside == []
-    assert complaints == []
+@pytest.fixture
+def opened(browser, smoke):
+    """Open the smoke run's report offline; what the page asks for or complains of is collected."""
+    contexts = []
+
+    def open_at(width: int, scheme: str = "light", **options):
+        context = browser.new_context(
+            offline=True, viewport={"width": width, "height": 800}, color_scheme=scheme, **options
+        )
+        contexts.append(context)
+        view = context.new_page()
+        view.wrong = []
+        view.on(
+            "request", lambda r: view.wrong.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else 0
+        )
+        view.on("console", lambda message: view.wrong.append(message.text))
+        view.on("pageerror", lambda error: view.wrong.append(str(error)))
+        view.goto(smoke.path("report.html").as_uri())
+        return view
+
+    yield open_at
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 1100, 400, 390])
+def test_the_report_opens_offline_without_a_request_or_an_error(opened, width):
+    view = opened(width)
     assert view.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 100)")
-    assert view.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out on a phone
-    view.locator("nav a").first.click()
-    assert view.locator("summary").first.is_visible()
-    context.close()
+    for place in range(0, view.evaluate("document.documentElement.scrollHeight"), 2000):
+        view.evaluate(f"scrollTo(0, {place})")
+        assert view.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out on a phone
+    view.locator("figure.table[data-ready]").first.wait_for()
+    assert view.evaluate("document.documentElement.scrollWidth") <= width
+    assert view.wrong == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light")])
+def test_an_accessibility_checker_finds_nothing_serious(opened, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    view = opened(width, scheme, bypass_csp=True)  # the checker is a script of its own
+    for figure in view.locator("figure.table").all():
+        figure.scroll_into_view_if_needed()
+    view.locator("figure.table[data-ready]").last.wait_for()
+    found = Axe().run(view).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_a_table_is_filtered_sorted_and_saved_as_the_artefacts_have_it(opened, smoke):
+    view, expected = opened(1280), verdicts.table(smoke.facts("shortcuts.json")).reset_index()
+    frame = view.locator("figure.table", has_text="The evidence on each cue")
+    frame.scroll_into_view_if_needed()
+    frame.and_(view.locator("[data-ready]")).wait_for()
+    with view.expect_download() as saved:
+        frame.get_by_role("button", name="Download as CSV").click()
+    assert saved.value.suggested_filename.endswith(".csv")
+    told = pd.read_csv(saved.value.path(), encoding="utf-8-sig", dtype=str, keep_default_na=False)
+    assert list(told.columns) == list(expected.columns)
+    for column in told:
+        cells = [from_cell(cell) for cell in told[column]]
+        assert cells == [tables.cell(value) for value in expected[column]], column
+    frame.get_by_role("columnheader", name="cue").click()
+    frame.locator("th[aria-sort=ascending]").wait_for()
+    names = frame.locator("tbody tr td:first-child").all_inner_texts()
+    assert names == sorted(names, key=str.lower)
+    frame.get_by_role("searchbox").fill("tint")
+    assert 0 < frame.locator("tbody tr").count() < len(names)
+
+
+def test_the_contents_reach_every_section_by_keyboard_and_say_where_the_reader_is(opened):
+    view = opened(1280)
+    view.keyboard.press("Tab")
+    assert view.evaluate("document.activeElement.textContent") == "Skip to the summary"
+    targets = view.evaluate("[...document.querySelectorAll('#contents ol a')].map(link => link.hash)")
+    assert len(targets) > 30
+    view.locator("#search").focus()
+    for target in targets:
+        view.keyboard.press("Tab")
+        assert view.evaluate("document.activeElement.hash") == target
+        view.keyboard.press("Enter")
+        view.wait_for_function("target => location.hash === target", arg=target)
+        top = view.evaluate("target => document.querySelector(target).getBoundingClientRect().top", target)
+        assert top < 800, target
+        view.evaluate("target => document.querySelector(`#contents a[href='${target}']`).focus()", target)
+    view.evaluate("document.getElementById('shortcuts-region-ablation').scrollIntoView()")
+    view.locator("#contents a[aria-current]", has_text="Region ablation").wait_for()
+
+
+def test_search_enlarging_and_printing(opened):
+    view = opened(1280)
+    view.locator("#search").fill("calibration error")
+    view.get_by_text(re.compile(r"^\d+ found in \d+ sections$")).wait_for()
+    left = view.locator("#contents ol a:visible").all_inner_texts()
+    assert "Calibration" in left
+    assert "L/R markers" not in left
+    view.locator("#search").fill("")
+    view.locator(".enlarge").first.click()
+    view.locator("dialog img").wait_for()
+    view.keyboard.press("Escape")
+    assert not view.locator("dialog").is_visible()
+    view.emulate_media(media="print")
+    assert view.locator(".printed").is_visible()
+    assert not view.locator("#contents").is_visible()
+    assert not view.locator(".top").is_visible()

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from tblib.arrays import TblibError
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
-from tblib.report.page import html_table
+from tblib.report.tables import html_table
 from tblib.run import GIVEN, MODEL, Run, judged, run_folder
 from tblib.show.text import NONE, estimate, how_many, interval_of, mean_and_interval
 from tblib.system.files import ROOT, file_digest, replacing, write_table

@@ -1,27 +1,11 @@
-"""The top of the report: its sentences, and the table of key figures."""
+"""The report's key figures, and what to make of a model that ranks the wrong way."""
 
 from typing import Any
 
 import pandas as pd
 
-from tblib.audit import baselines
-from tblib.eda.balance import left_out
-from tblib.eda.baselines import FILE_FACTS, RULE
-from tblib.show import evaluation
-from tblib.show.text import estimate, listed, percent
-
-
-def headline(summary: dict[str, Any], metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
-    """The sentences at the top of the report."""
-    rule = results["baselines"][RULE]["all"]
-    return [
-        evaluation.finding(metrics),
-        f"With no look at a lung, the rule “one channel or visibly tinted ⇒ positive” has accuracy "
-        f"{estimate(rule['accuracy_at_3500_700'], True)} at the balance 3,500 : 700, and file facts alone reach AUROC "
-        f"{estimate(results['baselines'][FILE_FACTS]['all']['auroc'])}.",
-        baselines.finding(results),
-        left_out(summary),
-    ]
+from tblib.eda.baselines import RULE
+from tblib.show.text import captioned, estimate, listed, percent
 
 
 def orientation(metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
@@ -75,4 +59,5 @@ def key_figures(
         for name, baseline in test.items()
         if name != RULE
     } | verdicts
-    return pd.DataFrame({"figure": list(rows), "value (95 % interval)": list(rows.values())})
+    table = pd.DataFrame({"figure": list(rows), "value (95 % interval)": list(rows.values())})
+    return captioned(table, "Key figures of the run")
