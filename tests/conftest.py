@@ -25,7 +25,10 @@ MARKUP = "_x_ *a* $_$ &lt; |`[a](b)` "  # what a name may hold, and Markdown, HT
 SMOKE = ROOT / "notebooks" / "parameters" / "smoke.yml"
 # Files of tests that take minutes, in the order in which they start: one process makes the smoke run that most files
 # need, in the meantime the other has work that needs none, and what waits for a browser is not left for the end.
-LONGEST = ("test_serve", "test_probes", "test_pipeline", "test_catalogue", "test_glossary", "test_references")
+LONGEST = (
+    "test_serve", "test_probes", "test_pipeline", "test_catalogue", "test_glossary", "test_references", "test_report",
+    "test_panel", "test_likeness",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
