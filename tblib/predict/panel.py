@@ -44,7 +44,6 @@ ON_A_PAGE = "VOILA_BASE_URL"  # environment variable that Voila sets: its pages 
 PARTS = Environment(loader=PackageLoader("tblib.predict", "."), autoescape=select_autoescape(["html.j2"], default=True))
 PARTS.globals["percents"] = percents
 HTML: Any = PARTS.get_template("panel.html.j2").module  # Jinja macros
-_Picture = tuple[str, str, str, str]  # address, alt text, caption, CSS class
 
 
 class PredictionPanel(widgets.VBox):

@@ -1,6 +1,7 @@
 """Chapters of the report: executed notebooks as HTML, their figures and tables numbered and captioned."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 
 from tblib.arrays import TblibError
-from tblib.report.anchors import anchor
+from tblib.report.anchors import anchor, slug
 from tblib.report.glossary import link_terms
 from tblib.show.text import NONE
 
@@ -45,28 +46,19 @@ class Numbers:
     """Figures and tables counted so far, and where they are.
 
     Attributes:
-        figures, tables: how many there are.
+        counts: "Figure" or "Table" -> how many there are.
         by_section: anchor of a section -> names of its figures and tables ("Figure 3"), in order.
     """
 
-    figures: int = 0
-    tables: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     by_section: dict[str, list[str]] = field(default_factory=dict)
 
     def next(self, kind: str, section: str) -> str:
         """Name of the next "Figure" or "Table", which lies in a section."""
-        if kind == "Figure":
-            self.figures += 1
-        else:
-            self.tables += 1
-        name = f"{kind} {self.figures if kind == 'Figure' else self.tables}"
+        self.counts[kind] += 1
+        name = f"{kind} {self.counts[kind]}"
         self.by_section.setdefault(section, []).append(name)
         return name
-
-
-def address(name: str) -> str:
-    """Anchor of a figure or table by its name: "Figure 3" -> "figure-3"."""
-    return name.lower().replace(" ", "-")
 
 
 def chapter(notebook: Path, step: str, numbers: Numbers | None = None) -> Chapter:
@@ -133,7 +125,7 @@ def as_figure(soup: BeautifulSoup, image: Tag, name: str) -> None:
     stamp, told = (SYNTHETIC, alt[len(SYNTHETIC) :].strip()) if alt.startswith(SYNTHETIC) else ("", alt)
     found = SENTENCE.match(told)
     button = soup.new_tag("button", attrs={"type": "button", "class": "enlarge", "title": f"Enlarge {name.lower()}"})
-    frame = image.wrap(button).wrap(soup.new_tag("figure", attrs={"class": "plot", "id": address(name)}))
+    frame = image.wrap(button).wrap(soup.new_tag("figure", attrs={"class": "plot", "id": slug(name)}))
     _caption(soup, frame, name, f"{found.group(1) if found else told} {stamp}".strip())
 
 
@@ -147,7 +139,7 @@ def as_table(soup: BeautifulSoup, table: Tag, name: str, section: str) -> None:
     _let_sort(table)
     region = {"class": "wide", "tabindex": "0", "role": "region", "aria-label": name}
     frame = table.wrap(soup.new_tag("div", attrs=region)).wrap(
-        soup.new_tag("figure", attrs={"class": "table", "id": address(name)})
+        soup.new_tag("figure", attrs={"class": "table", "id": slug(name)})
     )
     _caption(soup, frame, name, told, first=True)
 
@@ -164,7 +156,7 @@ def _let_sort(table: Tag) -> None:
 
 def _caption(soup: BeautifulSoup, frame: Tag, name: str, told: str, first: bool = False) -> None:
     caption = soup.new_tag("figcaption")
-    number = soup.new_tag("a", href=f"#{address(name)}", attrs={"class": "number"})
+    number = soup.new_tag("a", href=f"#{slug(name)}", attrs={"class": "number"})
     number.string = f"{name}."
     caption.extend([number, f" {told.rstrip()}"])
     frame.insert(0, caption) if first else frame.append(caption)

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from tblib.arrays import TblibError
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
-from tblib.report.tables import html_table
 from tblib.run import GIVEN, MODEL, Run, judged, run_folder
+from tblib.show import tables
 from tblib.show.text import NONE, estimate, how_many, interval_of, mean_and_interval
 from tblib.system.files import ROOT, file_digest, replacing, write_table
 from tblib.system.text import RESEARCH_USE, printable
@@ -74,8 +74,8 @@ def compare(names: list[str], folder: Path, overwrite: bool = False) -> tuple[Pa
         title=f"{how_many(len(runs), 'run')} side by side",
         synthetic=[one.run.folder.name for one in runs if one.run.synthetic],
         research_use=RESEARCH_USE,
-        rows=html_table(rows.set_index("run").T.rename_axis(None, axis=1).reset_index(names="")),
-        differences=html_table(apart),
+        rows=tables.html(rows.set_index("run").T.rename_axis(None, axis=1).reset_index(names="")),
+        differences=tables.html(apart),
         replicates=REPLICATES,
     )
     with replacing(page) as part:

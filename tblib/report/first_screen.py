@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from tblib.audit.effects import THRESHOLDS
 from tblib.audit.verdicts import COLOURS, DECISIVE, PHRASES, STRENGTH, UNDECIDED, USED, without_lungs
 from tblib.show.evaluation import WHETHER_SEEN
 from tblib.show.text import captioned, estimate, how_many, listed, percent
@@ -17,7 +18,7 @@ IN_BRIEF = {  # what each verdict means, in a line
     "NOT SHOWN": "Nothing was shown, and the audit finds such a cue reliably.",
 }
 REST = "outside the lungs"  # the cue that sums up all others, named last
-GIVEN_AWAY = 0.6  # AUROC: films whose lungs are painted over give the class away if the interval lies above it
+GIVEN_AWAY = THRESHOLDS["baseline"]  # AUROC: films without lungs give the class away if the interval lies above it
 
 
 class Number(NamedTuple):

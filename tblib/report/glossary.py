@@ -4,6 +4,8 @@ import re
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 
+from tblib.report.anchors import anchor
+
 TERMS = {  # term -> its meaning; the order is that of the glossary
     "AUROC": "area under the receiver operating characteristic curve: how often a film with tuberculosis gets a higher "
     "score than one without. 1 is perfect, 0.5 is guessing, below 0.5 the ranking is turned round.",
@@ -46,7 +48,7 @@ def link_terms(soup: BeautifulSoup, page: Tag) -> None:
 
 def address(term: str) -> str:
     """Anchor of a term in the glossary."""
-    return "glossary-" + re.sub(r"[^a-z0-9]+", "-", term.lower()).strip("-")
+    return anchor("glossary", term)
 
 
 def _linked(soup: BeautifulSoup, text: NavigableString, found: re.Match[str], term: str) -> NavigableString:

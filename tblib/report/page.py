@@ -11,14 +11,15 @@ from markupsafe import Markup
 
 from tblib.audit import first_figure, verdicts
 from tblib.report import made
-from tblib.report.chapters import Numbers, address, chapter, numbered
+from tblib.report.anchors import slug
+from tblib.report.chapters import Numbers, chapter, numbered
 from tblib.report.first_screen import first_screen
 from tblib.report.glossary import TERMS
 from tblib.report.glossary import address as address_of_term
 from tblib.report.review import reviewers
 from tblib.report.summary import key_figures, orientation
-from tblib.report.tables import html_table
 from tblib.run import GIVEN, STEPS, Run
+from tblib.show import tables
 from tblib.show.plots import image
 from tblib.system.files import replacing
 from tblib.system.text import RESEARCH_USE
@@ -59,7 +60,7 @@ def build_report(run: Run, record: dict[str, Any]) -> str:
         ),
         terms={address_of_term(term): (term, meaning) for term, meaning in TERMS.items()},
         made=[(own, title, _table(table, numbers, own)) for own, title, table in made.tables(run, record)],
-        numbers={section: [(name, address(name)) for name in names] for section, names in numbers.by_section.items()},
+        numbers={section: [(name, slug(name)) for name in names] for section, names in numbers.by_section.items()},
         script=Markup(script),
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         table_script=base64.b64encode(files("itables").joinpath("html", "dt_bundle.js").read_bytes()).decode(),
@@ -80,4 +81,4 @@ def _figure(results: dict[str, Any], synthetic: bool, numbers: Numbers) -> Marku
 
 
 def _table(table: pd.DataFrame, numbers: Numbers, section: str) -> Markup:
-    return numbered(html_table(table), numbers, section, "")
+    return numbered(tables.html(table), numbers, section, "")

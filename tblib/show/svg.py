@@ -11,7 +11,6 @@ from PIL import Image
 RASTER = 192  # dots per inch of what matplotlib turns into pixels: twice those of a screen
 UNSIGNED = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # the same figure is the same text on any day
 _PICTURE = re.compile(r'"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)"')
-_SIZE = re.compile(r'<svg [^>]*?width="([\d.]+)pt"|<svg [^>]*?height="([\d.]+)pt"', re.DOTALL)
 
 
 def svg(figure: Figure) -> str:

@@ -11,7 +11,7 @@ from tblib.show.text import MINUS, NONE
 UNNAMED = "measure"  # head of an index without a name
 
 
-def html(table: pd.DataFrame) -> str:
+def html(table: pd.DataFrame) -> Markup:
     """The table as HTML, its cells escaped save those that are `Markup`; the index is shown only if it holds names."""
     named = not is_integer_dtype(table.index.dtype)
     cells = table.rename_axis(columns=None).rename(columns=escape)
@@ -20,7 +20,7 @@ def html(table: pd.DataFrame) -> str:
     with pd.option_context("display.max_colwidth", None):  # or long texts would be shortened
         made: str = cells.map(cell).to_html(index=False, border=0, justify="left", classes="tblib", escape=False)
     caption = escape(table.attrs.get("caption", ""))
-    return made.replace("<thead>", f"<caption>{caption}</caption>\n<thead>", 1) if caption else made
+    return Markup(made.replace("<thead>", f"<caption>{caption}</caption>\n<thead>", 1) if caption else made)
 
 
 def cell(value: Any) -> Markup:

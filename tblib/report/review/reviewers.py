@@ -14,8 +14,8 @@ from tblib.report.review.citations import bibliography
 from tblib.report.review.croissant import metadata
 from tblib.report.review.datasheet import datasheet
 from tblib.report.review.reviewed import SYNTHETIC, Answer, Reviewed, ReviewError, json_of, reviewed
-from tblib.report.tables import html_table
 from tblib.run import Run, run_folder
+from tblib.show import tables
 from tblib.system.files import replacing, write_json
 from tblib.system.text import RESEARCH_USE, printable
 
@@ -101,7 +101,7 @@ def _paragraph(text: str) -> Markup:
 
 
 def _wide(rows: list[dict[str, Any]]) -> Markup:
-    return html_table(pd.DataFrame(rows))
+    return tables.html(pd.DataFrame(rows))
 
 
 def _linked(answer: Answer) -> Markup:
