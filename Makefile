@@ -3,20 +3,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
 NAME ?=
+PARAMS ?=
 MODEL ?=
 SPEC ?=
 ARGS ?=
-RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") $(if $(OVERWRITE),--overwrite) $(ARGS)
+PARAMS_FILE = $(or $(wildcard $(PARAMS)),notebooks/parameters/$(PARAMS).yml)
+RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") \
+  $(if $(PARAMS),--params "$(PARAMS_FILE)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report audit lab app browser test test-lowest bench bench-long study-clean study-controls study-strangers study-stability study-kills picture lint lock clean
+.PHONY: help install report audit lab app browser test test-lowest bench bench-long study-clean study-controls study-strangers study-stability study-external study-kills picture lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: .venv/installed  ## make .venv and install the project and what it needs
 
-report: .venv/installed  ## the whole study; DATA=zip or folder, NAME=of the run, OVERWRITE=1, ARGS="-p epochs 5"
+report: .venv/installed  ## the whole study; DATA=zip or folder, NAME=of the run, PARAMS=mitigated, OVERWRITE=1, ARGS="-p epochs 5"
 	@$(BIN)/python -m tblib run $(RUN_OPTIONS)
 
 audit: .venv/audited  ## the same for somebody else's MODEL=file.onnx with its SPEC=file.yml; DATA, NAME, ARGS as for report
@@ -66,6 +69,10 @@ study-strangers: .venv/tested  ## do verdicts on other people's models hold: 54 
 
 study-stability: .venv/tested  ## do verdicts repeat: the films of RUN=reports/NAME audited with other CNNs, and in two halves; hours
 	@$(BIN)/python -m tests.benchmarks.stability $(RUN)
+
+study-external: .venv/tested  ## which mitigation helps elsewhere: DATA, chosen on SELECTION, reported once on REPORTING; MINUTES=120
+	@$(BIN)/python -m tests.benchmarks.external "$(DATA)" "$(SELECTION)" $(foreach each,$(REPORTING),"$(each)") \
+	  --minutes $(or $(MINUTES),120)
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
 	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0

@@ -1,27 +1,37 @@
 """Mitigation of shortcut learning during preparation and training.
 
-A mitigation is a name in `ON_FILMS` or `IN_TRAINING`, or several joined by "+". Mitigations on films are applied to
-every film that the model scores later, from any database.
+A mitigation is a name in `ON_FILMS`, `DRAWN` or `IN_TRAINING`, or several joined by "+". Mitigations on films are
+applied to every film that the model scores later, from any database; films that are drawn are seen in training only.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+from skimage.morphology import convex_hull_image
 
-from tblib.arrays import Mask, Pixels, TblibError
+from tblib.arrays import Floats, Mask, Pixels, TblibError
 from tblib.films import edits
 from tblib.films.artefacts import artefacts
-from tblib.films.boxes import Box, Widths
+from tblib.films.boxes import Box, Widths, box_around
 from tblib.films.film import Film, grey_of, in_grey, resized
+from tblib.phantoms import reference
 
 ON_FILMS = {
     "paint_out": "markers, white rectangles and black boxes are painted over with the film beside them",
     "border_crop": "a tenth of each side is cut off",
     "lung_crop": "the film is cut to the box around the estimated lungs",
-    "equalise": "grey levels are spread evenly: over the lungs where it is sought, else over the whole film",
+    "equalise": "grey levels are spread evenly: over the lungs where they are sought, else over the whole film",
     "smooth": "all films are blurred alike, so that none is sharper than another",
+    "reference_levels": "grey levels get the quantiles of a reference film, a phantom's, where equalise spreads them",
+    "hull": "all outside a wide hull around the estimated lungs is grey",
+    "other_outline": "all outside another film's lungs, a phantom's in the box of the estimated ones, is grey",
     "lungs_only": "all outside the estimated lungs is grey",
+}
+DRAWN = {
+    "lesions": "each negative training film is seen once more, as a positive one with a phantom's lesions in its lungs"
 }
 IN_TRAINING = {
     "randomise": "training films of both classes get markers, boxes, borders, tone, blur, noise and JPEG at random",
@@ -32,6 +42,7 @@ BORDER_CROP = 0.1  # of a side
 SMOOTH = 0.02  # sigma of the blur, share of the side
 MARGIN = 0.06  # margin around the lung box, share of its sides
 MID_GREY = 128  # replaces what `lungs_only` removes
+AROUND = 0.04  # width of what `hull` leaves around the convex hull of the lungs, share of the side
 LEAST_FIELD = 0.05  # share of the film: with less lung than this, the whole film is used
 
 
@@ -47,13 +58,13 @@ class MitigationError(TblibError):
 
 
 def chosen(mitigation: str | None) -> tuple[str, ...]:
-    """Return the names joined in `mitigation`, in the order of `ON_FILMS` and `IN_TRAINING`; empty for None.
+    """Return the names joined in `mitigation`, in the order of `ON_FILMS`, `DRAWN`, `IN_TRAINING`; empty for None.
 
     Raises:
         MitigationError: a name is unknown.
     """
     wanted = mitigation.split("+") if mitigation else []
-    known = (*ON_FILMS, *IN_TRAINING)
+    known = (*ON_FILMS, *DRAWN, *IN_TRAINING)
     for name in wanted:
         if name not in known:
             raise MitigationError(
@@ -69,7 +80,7 @@ def on_films(mitigation: str | None) -> str | None:
 
 def needs_lungs(mitigation: str | None) -> bool:
     """Whether the mitigation needs lung masks."""
-    return bool({"lung_crop", "lungs_only"}.intersection(chosen(mitigation)))
+    return bool({"lung_crop", "hull", "other_outline", "lungs_only"}.intersection(chosen(mitigation)))
 
 
 @dataclass(frozen=True)
@@ -111,9 +122,14 @@ class ModelInput:
         small, within = resized(film, self.size), resized(255 * mask.astype(np.uint8), self.size) >= 128
         if "equalise" in names:
             small = evened(small, within)
+        if "reference_levels" in names:
+            small = levelled(small, within)
         if "smooth" in names:
             small = edits.blurred(small, SMOOTH * self.size).pixels
-        return shown_within(small, within, np.uint8(MID_GREY)) if "lungs_only" in names else small
+        for name, seen in SEEN.items():
+            if name in names:
+                small = shown_within(small, seen(within), np.uint8(MID_GREY))
+        return small
 
 
 def shown_within(films: Pixels, masks: Mask, rest: Pixels | np.uint8) -> Pixels:
@@ -133,10 +149,42 @@ def painted_out(film: Pixels) -> Pixels:
 
 def evened(film: Pixels, lungs: Mask) -> Pixels:
     """Equalise a film, uint8 (H, W) or (H, W, 3), with the grey level histogram of its lungs, bool (H, W)."""
+    return _mapped(film, 255 * _ranks(film, lungs))
+
+
+def levelled(film: Pixels, lungs: Mask) -> Pixels:
+    """A film, uint8 (H, W) or (H, W, 3), whose lungs, bool (H, W), have the quantiles of the lungs of the reference
+    film; where they are not known, all of the film has those of the whole reference film."""
+    return _mapped(film, np.interp(_ranks(film, lungs), *reference.levels_at(not lungs.all())))
+
+
+def _ranks(film: Pixels, lungs: Mask) -> Floats:
+    """Float (256,), 0 … 1: rank of each grey level among the pixels of the lungs; of the film, if they are few."""
     grey = grey_of(film)
     counts = np.bincount(grey[lungs] if lungs.mean() >= LEAST_FIELD else grey.ravel(), minlength=256) + 0.5
-    rank = (counts.cumsum() - counts / 2) / counts.sum()
-    return in_grey(film, lambda grey: np.round(255 * rank).astype(np.uint8)[grey])
+    return np.asarray((counts.cumsum() - counts / 2) / counts.sum())
+
+
+def _mapped(film: Pixels, levels: Floats) -> Pixels:
+    return in_grey(film, lambda grey: np.round(levels).astype(np.uint8)[grey])
+
+
+def hull(lungs: Mask) -> Mask:
+    """Bool (H, W): the convex hull of both lungs, bool (H, W), widened, so that no outline of a lung is left."""
+    return np.asarray(distance_transform_edt(~convex_hull_image(lungs)) <= AROUND * len(lungs))
+
+
+def other_outline(lungs: Mask) -> Mask:
+    """Bool (H, W): the lungs of the reference film, stretched to the box of the lungs, bool (H, W)."""
+    box = box_around(lungs)
+    drawn = Image.fromarray(reference.outline()).resize((box.width, box.height), Image.Resampling.NEAREST)
+    seen = np.zeros_like(lungs)
+    seen[box.widened(0)] = np.asarray(drawn)
+    return seen
+
+
+# Mitigations that leave a part of the film -> that part, bool (H, W), from the lungs, bool (H, W).
+SEEN = {"hull": hull, "other_outline": other_outline, "lungs_only": lambda lungs: lungs}
 
 
 def randomised(films: Pixels, rng: np.random.Generator) -> Pixels:
@@ -202,7 +250,7 @@ def lung_mask(film: Pixels, lungs: FindsLungs) -> Mask:
 
 def _cut(film: Pixels, field: Mask) -> tuple[Pixels, Mask]:
     """Crop film and lung mask to the mask's box, with a margin."""
-    box = edits.Edited(film, field).box
+    box = box_around(field)
     height, width = round(MARGIN * box.height), round(MARGIN * box.width)
     rows = slice(max(box.top - height, 0), box.bottom + height)
     columns = slice(max(box.left - width, 0), box.right + width)

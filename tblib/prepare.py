@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from tqdm import tqdm
 from tblib.arrays import Ints, Normalisation, Pixels, TblibError
 from tblib.films.cues import GROUPED
 from tblib.films.database import CHUNK, Database
-from tblib.mitigation import ModelInput, needs_lungs, on_films
+from tblib.films.film import grey_of
+from tblib.mitigation import FindsLungs, ModelInput, chosen, lung_mask, needs_lungs, on_films
+from tblib.phantoms.lesions import with_lesions
 from tblib.run import Run, usable
-from tblib.system.files import replacing, write_json, write_table
+from tblib.system.files import file_digest, replacing, write_json, write_table
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
 LUNGS_FILE = "lungs.safetensors"  # in the run folder: the lung network used to crop the films, if any
+DRAWN_FILE = "lesions.npy"  # in the run folder: training films with drawn lesions, if any
 LEAST_A_CLASS = 10  # with fewer films in a class an 80/10/10 split leaves a part without any
 
 
@@ -46,7 +50,21 @@ def decode_images(database: Database, files: list[str], path: Path, model_input:
         shape = (len(files), *model_input.shape)
         images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         _claim(part)
-        _decode_into(images, database, files, model_input)
+        _decode_into(images, lambda place: model_input.of(database.film(files[place]).pixels))
+
+
+def drawn_images(database: Database, files: list[str], model_input: ModelInput, lungs: FindsLungs, seed: int) -> Pixels:
+    """Model inputs, uint8 (N, size, size) or (N, size, size, 3), of films with a phantom's lesions drawn into the lungs
+    that `lungs` finds (`tblib.phantoms.lesions`), in memory; `seed` decides on the lesions of each film."""
+    images = np.empty((len(files), *model_input.shape), np.uint8)
+    _decode_into(images, lambda place: _drawn(database, files[place], model_input, lungs, (seed, place)))
+    return images
+
+
+def _drawn(database: Database, file: str, model_input: ModelInput, lungs: FindsLungs, seed: tuple[int, int]) -> Pixels:
+    film = database.film(file).pixels
+    rng = np.random.default_rng(seed)
+    return model_input.of(with_lesions(film, lung_mask(grey_of(film), lungs), rng)[0])
 
 
 def _claim(path: Path) -> None:
@@ -69,17 +87,19 @@ def read_images(database: Database, files: list[str], model_input: ModelInput) -
         FilmError: a file is not a usable film.
     """
     images = np.empty((len(files), *model_input.shape), np.uint8)
-    _decode_into(images, database, files, model_input)
+    _decode_into(images, lambda place: model_input.of(database.film(files[place]).pixels))
     return images
 
 
-def _decode_into(images: Pixels, database: Database, files: list[str], model_input: ModelInput) -> None:
+def _decode_into(images: Pixels, decoded: Callable[[int], Pixels]) -> None:
+    """Fill each row of `images` with the film that `decoded` gives for it."""
+
     def fill(start: int) -> None:
         """Decode the `CHUNK` films from `start` on into their rows."""
-        for i in range(start, min(start + CHUNK, len(files))):
-            images[i] = model_input.of(database.film(files[i]).pixels)
+        for i in range(start, min(start + CHUNK, len(images))):
+            images[i] = decoded(i)
 
-    starts = range(0, len(files), CHUNK)
+    starts = range(0, len(images), CHUNK)
     jobs = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(delayed(fill)(start) for start in starts)
     for _ in tqdm(jobs, total=len(starts), desc="decode", unit=f"×{CHUNK} films"):
         pass
@@ -150,12 +170,12 @@ def prepare(
     ``split.csv`` has one row per image: image (index in ``images.npy``), file, label, target (1 for the positive
     class), duplicate_group, cues (`cue_groups`), part. ``preparation.json`` is the single source of class names, input
     size, channels (1, grey, or 3, colour), the least bit depth of deep films (from the catalogue), the mitigation on
-    films and the normalisation; the model file copies them.
+    films, how many were drawn, and the normalisation; the model file copies them. If the mitigation draws lesions,
+    ``lesions.npy`` has the films with them, of the training part alone.
 
     Raises:
         PreparationError: the size is below 32 or not a multiple of 16, the channels are neither 1 nor 3, or the split
-        is
-            impossible.
+            is impossible.
         MitigationError: the mitigation does not exist.
     """
     if size < 32 or size % 16:
@@ -173,6 +193,8 @@ def prepare(
         cues=cue_groups(films), part=part, target=(films["label"] == database.positive).astype(int)
     )
     rows.insert(0, "image", np.arange(len(rows)))
+    negative = rows.loc[(part == "train") & (rows["target"] == 0), "file"].tolist()
+    digest |= _draw(run, database, negative if "lesions" in chosen(mitigation) else [], model_input, seed)
     statistics = _statistics(run, rows.loc[part == "train", "image"].to_numpy())
     content = {
         "negative": database.negative,
@@ -191,6 +213,19 @@ def prepare(
     write_table(run.path("split.csv"), rows)
     write_json(run.path("preparation.json"), content)
     return content
+
+
+def _draw(run: Run, database: Database, files: list[str], model_input: ModelInput, seed: int) -> dict[str, Any]:
+    """Write the training films with drawn lesions, one for each of the files; return what the preparation tells."""
+    path = run.path(DRAWN_FILE)
+    if not files:
+        path.unlink(missing_ok=True)
+        return {}
+    from tblib.phantoms.lungs import lung_network  # imports torch, not needed for a plain preparation
+
+    with replacing(path) as part, part.open("wb") as file:
+        np.save(file, drawn_images(database, files, model_input, lung_network(), seed))
+    return {"drawn": {"films": len(files), "sha256": file_digest(path)}}
 
 
 def _statistics(run: Run, rows: Ints) -> Normalisation:
@@ -212,11 +247,45 @@ def _model_input(run: Run, size: int, mitigation: str | None, channels: int) -> 
 
 
 def load_part(run: Run, part: str, device: torch.device | None = None, resident: bool = True) -> TBDataset:
-    """Films and targets of one part of the run's split, in the order of ``split.csv``, for this machine's `device`."""
+    """Films and targets of one part of the run's split, in the order of ``split.csv``, for this machine's `device`.
+
+    Behind the films of the training part come those with drawn lesions, if the run was prepared with them; all of them
+    are then in memory.
+
+    Raises:
+        PreparationError: the drawn films are missing, or others than preparation left.
+    """
     from tblib.dataset import TBDataset  # imports torch, which preparation itself does not need
 
     split = run.table("split.csv")
     split["group"] = pd.factorize(split["cues"], sort=True)[0]
     rows = split[split["part"] == part]
-    columns = [rows[name].to_numpy() for name in ("target", "image", "group")]
-    return TBDataset(run.images(), columns[0], device, columns[1], columns[2], resident)
+    target, image, group = (rows[name].to_numpy() for name in ("target", "image", "group"))
+    drawn = _drawn_films(run) if part == "train" else None
+    if drawn is None:
+        return TBDataset(run.images(), target, device, image, group, resident)
+    images, target, group = with_drawn(run.images()[image], target, group, drawn)
+    return TBDataset(images, target, device, groups=group, resident=resident)
+
+
+def with_drawn(images: Pixels, target: Ints, group: Ints, drawn: Pixels) -> tuple[Pixels, Ints, Ints]:
+    """Training films with those that were drawn behind them, which are positive and a group of their own."""
+    return (
+        np.concatenate([images, drawn]),
+        np.concatenate([target, np.ones(len(drawn), target.dtype)]),
+        np.concatenate([group, np.full(len(drawn), group.max() + 1, group.dtype)]),
+    )
+
+
+def _drawn_films(run: Run) -> Pixels | None:
+    """The films with drawn lesions that preparation left; None if it drew none."""
+    told = run.facts("preparation.json").get("drawn")
+    if told is None:
+        return None
+    path = run.path(DRAWN_FILE)
+    if not path.is_file() or file_digest(path) != told["sha256"]:
+        raise PreparationError(
+            f"The training films with drawn lesions, {path}, are missing or others than preparation left. Prepare the "
+            f"films again: {run.command('--from', 'preparation')}"
+        )
+    return np.asarray(np.load(path))

@@ -12,11 +12,12 @@ from tblib.audit import fits
 from tblib.audit.edited import lacking
 from tblib.audit.effects import probability
 from tblib.audit.jobs import Job
-from tblib.audit.mitigations import EDITED_FILMS, external_areas
+from tblib.audit.mitigations import EDITED_FILMS
 from tblib.audit.pairs import Viewers, added, only
 from tblib.audit.study import Audit, mean_and_sd, over_seeds
 from tblib.audit.views import BLIND, REGIONS, WHOLE
 from tblib.films.cues import EDITED
+from tblib.metrics import Scored, bootstrap_weights
 from tblib.mitigation import ModelInput
 from tblib.prepare import read_images
 from tblib.show.plots import GREY, INK, PURPLE, entry, legend_below, panels, whiskers
@@ -85,7 +86,7 @@ def _row(audit: Audit, channels: int, whole: list[dict[str, Any]], views: list[d
         "n": len(audit.held_out_rows),
         "regions": {name: over_seeds(audit.held_out, audit.weights, logits[name]) for name in VIEWS},
         "tint": mean_and_sd(moved) | {"films": len(whole[0]["edited"][0][0])},
-        "external": external_areas(audit, whole),
+        "external": _external_areas(audit, whole),
     }
 
 
@@ -93,6 +94,19 @@ def _points(pair: Floats) -> float:
     """Points of probability between logits (2, n) of films after an edit and after its placebo."""
     after, before = probability(pair)
     return 100 * float((after - before).mean()) if after.size else 0.0
+
+
+def _external_areas(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """AUROC on each external set, from logits of CNNs over seeds (``others``): mean, sd, interval over films."""
+    rows, start = [], 0
+    for one in audit.sets:
+        part = slice(start, start + len(one.target))
+        start += len(one.target)
+        scored = Scored(one.target, np.zeros(len(one.target)), one.group)
+        weights = bootstrap_weights(scored, audit.replicates, audit.seed)
+        logits = [np.array(result["others"])[part] for result in found]
+        rows.append({"set": one.name, "n": len(one.target), **over_seeds(scored, weights, logits)})
+    return rows
 
 
 def figure(found: list[dict[str, Any]]) -> Figure | str:

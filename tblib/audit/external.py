@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from scipy.special import expit
 
 from tblib.arrays import Floats, Ints, Mask, Pixels, TblibError
+from tblib.classifiers.choice import HOLDS
 from tblib.classifiers.protocol import Calibration
 from tblib.films.database import Database, DatabaseError, data_path, open_database
 from tblib.films.depth import shared_depth
@@ -154,6 +155,21 @@ def without_known(found: ExternalSet, inside: Pixels) -> ExternalSet:
             f"database, too; what is left has fewer than {LEAST} of a class. Leave it out of the parameter external."
         )
     return left
+
+
+def refuse_chosen(reported: ExternalSet, selection: ExternalSet) -> None:
+    """Refuse to report on films by which mitigations are chosen, under whatever name.
+
+    Raises:
+        ExternalError: films of the selection set are among those of the set that is to be reported on.
+    """
+    known = known_films(selection.thumbnails, reported.thumbnails)
+    if known.mean() >= HOLDS:
+        raise ExternalError(
+            f"{known.sum()} of the {len(known)} films of the external database {reported.name} are in the selection "
+            f"set, {selection.name}. A mitigation that was chosen on films cannot be validated on them: leave "
+            f"{reported.name} out of the parameter external, or choose on another set (selection)."
+        )
 
 
 def measure(

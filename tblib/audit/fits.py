@@ -19,7 +19,7 @@ from tblib.devices import pick_precision
 from tblib.metrics import Scored, auroc
 from tblib.mitigation import randomised, shown_within
 from tblib.model import CNN, folded, logits_of_images
-from tblib.prepare import normalisation
+from tblib.prepare import normalisation, with_drawn
 from tblib.train import Training, fit
 
 # Single-threaded, as many run in parallel; wide enough for what a film carries around the lungs.
@@ -157,6 +157,7 @@ def mitigated(
     target: Ints,
     groups: Ints,
     train: Mask,
+    drawn: Pixels,
     mitigation: str | None,
     seed: int,
     training: dict[str, Any],
@@ -165,10 +166,11 @@ def mitigated(
     """Train a CNN with a mitigation (see `tblib.mitigation`); return its logits of held-out, edited and external films.
 
     All films are as the mitigation leaves them: `images` uint8 (N, S, S); `edited` uint8 (K, 2, n, S, S), n held-out
-    films with cue k and with its placebo; external films `others` uint8 (M, S, S). `groups` (N,) are of label and cues.
+    films with cue k and with its placebo; external films `others` uint8 (M, S, S); `drawn` uint8 (D, S, S), training
+    films with drawn lesions. `groups` (N,) are of label and cues.
     """
     how = replace(training_of(training), seed=seed, mitigation=mitigation)
-    cnn, by = fitted(images[train], target[train], groups[train], how, device)
+    cnn, by = fitted(*with_drawn(images[train], target[train], groups[train], drawn), how, device)
     return {
         "logits": logits_of_images(cnn, images[~train], by).tolist(),
         "edited": [[logits_of_images(cnn, each, by).tolist() for each in pair] for pair in edited],

@@ -52,7 +52,7 @@ def measure(audit: Audit, films: list[pd.DataFrame]) -> dict[str, Any]:
         )
         known = lungs.known_masks(found.database, found.files, duplicates.THUMBNAIL)
         if known is not None:
-            masks.append(_dice(found.name, known, lungs.lung_network().masks(found.thumbnails)))
+            masks.append(_dice(found.name, known, audit.lungs.masks(found.thumbnails)))
     return {"sets": sets, "lungs": masks, "note": "", "predicted": predicted(audit)}
 
 
@@ -84,7 +84,7 @@ def _dice_of_known(audit: Audit) -> list[dict[str, Any]]:
     if audit.known_masks is None or not (audit.sets or audit.budget.mitigations):
         return []
     rows = audit.held_out_rows
-    return [_dice("this database", audit.known_masks[rows], lungs.lung_network().masks(audit.grey[rows]))]
+    return [_dice("this database", audit.known_masks[rows], audit.lungs.masks(audit.grey[rows]))]
 
 
 def _dice(name: str, known: Mask, estimated: Mask) -> dict[str, Any]:

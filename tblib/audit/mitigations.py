@@ -1,5 +1,11 @@
-"""Mitigations compared by external AUROC, remaining edit effects and worst group, never by internal accuracy."""
+"""Mitigations compared by their AUROC on a selection set, remaining edit effects and worst group, never by internal
+accuracy.
 
+The selection set are films of another hospital by which a mitigation may be chosen. How the chosen one does elsewhere
+is reported on other sets (`tblib.audit.hospitals`), which have no part in this comparison.
+"""
+
+from collections.abc import Callable, Iterable
 from textwrap import fill
 from typing import Any
 
@@ -9,58 +15,85 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tblib.arrays import Pixels
-from tblib.audit import fits, matched
+from tblib.arrays import Floats, Pixels
+from tblib.audit import fits, matched, trainings
 from tblib.audit.effects import flipped
+from tblib.audit.external import ExternalSet
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import Viewers, added
 from tblib.audit.study import FEWEST, MATCHED_ON, Audit, mean_and_sd, over_seeds
 from tblib.films.cues import JUDGES
-from tblib.metrics import Scored, bootstrap_weights
-from tblib.prepare import read_images
+from tblib.metrics import Estimate, Scored, bootstrap_weights
+from tblib.mitigation import ModelInput, chosen
+from tblib.prepare import drawn_images, read_images
 from tblib.show.plots import GREY, INK, PURPLE, WIDTH, key, legend_below, panels
 from tblib.show.text import by_name, how_many, mean_and_interval, mean_sd, of_trainings
 
 NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
 EDITED_FILMS = 60  # held-out films that are edited to measure the remaining effects
+PLAIN = "none"
+Found = dict[str, list[dict[str, Any]]]  # mitigation -> what `fits.mitigated` found, for each seed
 
 
 def measure(audit: Audit) -> list[dict[str, Any]]:
-    """Compare the budget's mitigations over seeds, one row each; none is judged by internal accuracy.
-
-    Columns: mitigation, seeds, n, internal, worst_group, effect (the largest of `JUDGES`: mean change of the logit over
-    the placebo, in sd of the logits), flips (the largest share of prediction flips of one of them), matched, external.
-    """
+    """Compare the budget's mitigations over seeds, one row each (`judged`)."""
     if not audit.budget.mitigations:
         return []
+    found = trained_with(audit, audit.budget.mitigations, audit.budget.mitigation_seeds)
+    return [judged(audit, name, each, found[PLAIN]) for name, each in found.items()]
+
+
+def trained_with(
+    audit: Audit,
+    mitigations: Iterable[str | None],
+    seeds: int,
+    of: Callable[..., dict[str, Any]] = fits.mitigated,
+    **settings: Any,
+) -> Found:
+    """Train small networks with each mitigation, one per seed; by another function than `fits.mitigated`, with further
+    settings, if one is given."""
     rows = audit.sampled(audit.held_out_rows, EDITED_FILMS)
     pictures, fitted = audit.pictures(rows), audit.fitted_rows
     jobs: dict[str, list[Job]] = {}
-    for mitigation in audit.budget.mitigations:
+    for mitigation in mitigations:
         arrays = _films(audit, mitigation, pictures)
         arrays |= {"target": audit.target[fitted], "groups": audit.groups[fitted], "train": audit.train[fitted]}
-        settings = {"mitigation": mitigation, "training": audit.training}
-        seeds = range(audit.budget.mitigation_seeds)
-        jobs[mitigation or "none"] = [Job(fits.mitigated, arrays, settings | {"seed": seed}) for seed in seeds]
+        given = settings | {"mitigation": mitigation, "training": audit.training}
+        jobs[mitigation or PLAIN] = [Job(of, arrays, given | {"seed": seed}) for seed in range(seeds)]
     found = iter(audit.jobs([job for each in jobs.values() for job in each], "mitigations"))
-    return [_judged(audit, name, [next(found) for _ in each]) for name, each in jobs.items()]
+    return {name: [next(found) for _ in each] for name, each in jobs.items()}
 
 
 def _films(audit: Audit, mitigation: str | None, pictures: list[Pixels]) -> dict[str, npt.NDArray[Any]]:
-    """Images, edited films and external films after the preparation of a mitigation."""
+    """Images, edited, drawn and other hospitals' films after the preparation of a mitigation."""
     given, rows = audit.input_with(mitigation), audit.fitted_rows
     same = given.mitigation == audit.input.mitigation
     images = audit.images[rows] if same else read_images(audit.database, audit.films["file"].iloc[rows].tolist(), given)
     pairs = [added(cue, pictures, Viewers(given), audit.seed) for cue in JUDGES]
-    others = [one.images if same else read_images(one.database, one.files, given) for one in audit.sets]
+    sets = [audit.selected] if audit.selected else []
+    others = [one.images if same else read_images(one.database, one.files, given) for one in sets]
     return {
         "images": images,
         "edited": np.stack([np.stack([one.edited, one.placebo]) for one in pairs]),
+        "drawn": _drawn(audit, mitigation, given),
         "others": np.concatenate([np.empty((0, *given.shape), np.uint8), *others]),
     }
 
 
-def _judged(audit: Audit, name: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _drawn(audit: Audit, mitigation: str | None, given: ModelInput) -> Pixels:
+    """The training films with drawn lesions, none if the mitigation draws none."""
+    rows = audit.fitted_rows[audit.train[audit.fitted_rows] & (audit.target[audit.fitted_rows] == 0)]
+    files = audit.films["file"].iloc[rows].tolist() if "lesions" in chosen(mitigation) else []
+    return drawn_images(audit.database, files, given, audit.lungs, audit.seed)
+
+
+def judged(audit: Audit, name: str, found: list[dict[str, Any]], without: list[dict[str, Any]]) -> dict[str, Any]:
+    """How networks trained with a mitigation do, against those `without` any.
+
+    Columns: mitigation, seeds, n, internal, worst_group, effect (the largest of `JUDGES`: mean change of the logit over
+    the placebo, in sd of the logits), flips (the largest share of prediction flips of one of them), matched, and
+    selection (`on_selection`), None without a selection set.
+    """
     logits = [np.array(one["logits"]) for one in found]
     table = audit.films[~audit.train]
     pairs = matched.matched_pairs(table[list(MATCHED_ON)].to_numpy(float), audit.held_out.target)
@@ -73,6 +106,7 @@ def _judged(audit: Audit, name: str, found: list[dict[str, Any]]) -> dict[str, A
         effects.append(max(abs(float(move.mean())) for move in moved) / max(float(scores.std()), 1e-6))
         flips.append(max(float(np.abs(turn).mean()) for turn in turned))
     alike = [matched.matched_auroc(scores, pairs).value for scores in logits]
+    others = [np.array(one["others"]) for one in found], [np.array(one["others"]) for one in without]
     return {
         "mitigation": name,
         "seeds": len(found),
@@ -82,35 +116,35 @@ def _judged(audit: Audit, name: str, found: list[dict[str, Any]]) -> dict[str, A
         "effect": mean_and_sd(effects),
         "flips": mean_and_sd(flips),
         "matched": mean_and_sd([value for value in alike if value is not None]) | {"pairs": len(pairs)},
-        "external": external_areas(audit, found),
+        "selection": on_selection(audit, audit.selected, *others) if audit.selected else None,
     }
 
 
-def external_areas(audit: Audit, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """AUROC on each external set, from logits of CNNs over seeds (``others``): mean, sd, interval over films."""
-    rows, start = [], 0
-    for one in audit.sets:
-        part = slice(start, start + len(one.target))
-        start += len(one.target)
-        scored = Scored(one.target, np.zeros(len(one.target)), one.group)
-        weights = bootstrap_weights(scored, audit.replicates, audit.seed)
-        logits = [np.array(result["others"])[part] for result in found]
-        rows.append({"set": one.name, "n": len(one.target), **over_seeds(scored, weights, logits)})
-    return rows
+def on_selection(audit: Audit, one: ExternalSet, logits: list[Floats], without: list[Floats]) -> dict[str, Any]:
+    """AUROC on the selection set over trainings: mean, sd, and interval (low, high) over trainings and films; and its
+    gain over trainings without a mitigation, paired by seed and film, with the same interval."""
+    films = Scored(one.target, np.zeros(len(one.target)), one.group)
+    weights = bootstrap_weights(films, audit.replicates, audit.seed)
+    of, over = trainings.areas(films, weights, logits), trainings.areas(films, weights, without)
+    area = trainings.over_trainings(*of, audit.seed)
+    return mean_and_sd(of[0].tolist()) | {
+        "set": one.name,
+        "n": len(one.target),
+        "low": area.low,
+        "high": area.high,
+        "gain": trainings.gain(of, over, audit.seed)._asdict(),
+    }
 
 
 def figure(compared: list[dict[str, Any]]) -> Figure | str:
-    """External AUROC (matched AUROC if there is no external set), and the remaining effect of edits."""
+    """AUROC on the selection set (on matched pairs if there is none), and the remaining effect of edits."""
     if not compared:
         return NONE_COMPARED
-    by = "external" if compared[0]["external"] else "matched"
-    points = [
-        (row["mitigation"], row["effect"], row["external"][0] if by == "external" else row["matched"])
-        for row in compared
-    ]
+    by = "selection" if compared[0]["selection"] else "matched"
+    points = [(row["mitigation"], row["effect"], row[by]) for row in compared]
     points = sorted((point for point in points if point[2]["mean"] is not None), key=lambda each: -each[2]["mean"])
     if not points:
-        return "No pairs of films are alike enough to compare mitigations on, and no external database was given."
+        return "No pairs of films are alike enough to compare mitigations on, and no selection set was given."
     told = "; ".join(f"{name}: effect {x['mean']:.2f} sd, AUROC {y['mean']:.3f}" for name, x, y in points)
     best = _undominated([(x["mean"], -y["mean"]) for _, x, y in points])
     alt = f"With {points[0][0]} the {by} AUROC is highest, {points[0][2]['mean']:.3f}. Mitigations, {told}."
@@ -130,8 +164,8 @@ def figure(compared: list[dict[str, Any]]) -> Figure | str:
     left.invert_yaxis()
     first = compared[0]
     where = (
-        f"{first['external'][0]['set']}\n(n = {first['external'][0]['n']:,} films)"
-        if by == "external"
+        f"{first['selection']['set']}, the selection set\n(n = {first['selection']['n']:,} films)"
+        if by == "selection"
         else (f"matched pairs\n(n = {first['matched']['pairs']:,} pairs)")
     )
     left.set_xlabel(f"AUROC on {where}")
@@ -148,7 +182,7 @@ def _keys(seeds: int) -> list[Line2D]:
         key("none other is better in both", PURPLE, "D"),
         key("another is better in both", GREY, "o"),
         key(f"± sd over {how_many(seeds, 'training')}", INK, line="-", width=3.5),
-        key("95 % interval over films", INK, line="-", width=1),
+        key("95 % interval over trainings and films", INK, line="-", width=1),
         key("guessing", INK, line=":"),
     ]
 
@@ -159,33 +193,40 @@ def _undominated(points: list[tuple[float, float]]) -> set[int]:
 
 
 def finding(compared: list[dict[str, Any]]) -> str:
-    """How the mitigations change external AUROC or, without external films, the worst group."""
+    """How the mitigations change the AUROC on the selection set or, without one, the worst group."""
     if not compared:
         return NONE_COMPARED
-    if not compared[0]["external"]:
+    if not compared[0]["selection"]:
         best = max(compared, key=lambda row: row["worst_group"]["mean"] or 0.0)
         return (
             f"The worst group's accuracy is highest with {best['mitigation']}, the best of {len(compared)}: "
             f"{mean_sd(best['worst_group'])}, against {mean_sd(compared[0]['worst_group'])} with "
-            f"{compared[0]['mitigation']} ({of_trainings(best['seeds'])}). No films of another hospital were given."
+            f"{compared[0]['mitigation']} ({of_trainings(best['seeds'])}). No films of another hospital were given to "
+            "choose on."
         )
-    first, best = compared[0], max(compared, key=lambda row: row["external"][0]["mean"])
-    there, before = best["external"][0], first["external"][0]
+    first, best = compared[0], max(compared, key=lambda row: row["selection"]["mean"])
+    there, before = best["selection"], first["selection"]
+    gained = Estimate(**there["gain"])
     return (
-        f"On “{there['set']}” {best['mitigation']} has the highest AUROC, {mean_and_interval(there)}, and "
-        f"{first['mitigation']} {mean_and_interval(before)} ({of_trainings(best['seeds'])}; in brackets over films). "
-        f"Inside they have {mean_sd(best['internal'])} and {mean_sd(first['internal'])}. The highest of "
-        f"{len(compared)} was chosen on these very films, so it flatters itself a little."
+        f"On “{there['set']}”, the selection set, {best['mitigation']} has the highest AUROC, "
+        f"{mean_and_interval(there)}, and {first['mitigation']} {mean_and_interval(before)} "
+        f"({of_trainings(best['seeds'])}; in brackets over trainings and films); paired, the gain is {gained.text()}. "
+        f"Inside they have {mean_sd(best['internal'])} and {mean_sd(first['internal'])}, in their worst groups "
+        f"{mean_sd(best['worst_group'])} and {mean_sd(first['worst_group'])}. The highest of {len(compared)} was "
+        "chosen on these very films, so it flatters itself a little: other sets tell how it does elsewhere."
     )
 
 
 def table(compared: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per mitigation: worst group, remaining effect, matched and external AUROC, and, last, internal AUROC."""
+    """One row per mitigation: AUROC on the selection set and its gain, worst group, remaining effect, matched AUROC,
+    and, last, AUROC inside."""
     rows = []
     for row in compared:
-        cells = {
-            "mitigation": row["mitigation"].replace("+", " + "),
-            "seeds": row["seeds"],
+        cells = {"mitigation": row["mitigation"].replace("+", " + "), "seeds": row["seeds"]}
+        if row["selection"]:
+            cells[f"AUROC on {row['selection']['set']}"] = mean_and_interval(row["selection"])
+            cells[f"gain over {PLAIN}"] = Estimate(**row["selection"]["gain"]).text()
+        cells |= {
             "worst group": mean_sd(row["worst_group"]),
             "largest effect left, sd": mean_sd(row["effect"]),
             "predictions flipped": mean_sd(row["flips"]),
@@ -193,11 +234,9 @@ def table(compared: list[dict[str, Any]]) -> pd.DataFrame:
             if row["matched"]["pairs"]
             else "no such pair",
         }
-        for one in row["external"]:
-            cells[f"AUROC on {one['set']}"] = mean_and_interval(one)
         rows.append(cells | {"AUROC inside": mean_sd(row["internal"])})
     return by_name(
         pd.DataFrame(rows, columns=None if rows else ["mitigation"]),
         "mitigation",
-        "Mitigations, inside and at other hospitals",
+        "Mitigations, inside and on the selection set",
     )

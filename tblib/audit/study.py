@@ -16,11 +16,11 @@ from tblib.arrays import Floats, Ints, Mask, Pixels, TblibError
 from tblib.audit import fits
 from tblib.audit.budgets import Budget, budget_of
 from tblib.audit.effects import THRESHOLDS, holm
-from tblib.audit.external import ExternalSet, find, paths, read_external, thumbnails_of, without_known
+from tblib.audit.external import ExternalSet, find, paths, read_external, refuse_chosen, thumbnails_of, without_known
 from tblib.audit.jobs import Job, run_jobs
 from tblib.audit.pairs import Viewers, beyond_edges, fineness
 from tblib.catalogue import catalogued_database, need_same_films
-from tblib.classifiers.opened import input_of, open_model
+from tblib.classifiers.opened import input_of, lungs_of, open_model
 from tblib.classifiers.protocol import Classifier, logits
 from tblib.classifiers.trained import TrainedModel
 from tblib.devices import pick_device
@@ -30,7 +30,7 @@ from tblib.films.database import Database
 from tblib.films.edits import three_channels
 from tblib.films.film import grey_of, resized
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_ps_within, ranking
-from tblib.mitigation import ModelInput, needs_lungs, on_films
+from tblib.mitigation import FindsLungs, ModelInput, needs_lungs, on_films
 from tblib.phantoms import lungs
 from tblib.run import GIVEN, Run, usable
 
@@ -54,9 +54,10 @@ class Audit:
         model: the model under audit, tblib's CNN or another classifier.
         input: how small networks of the audit see films; tblib's CNN sees them in the same way.
         budget: how much is trained.
-        external: comma-separated databases of other hospitals, or None.
+        external: comma-separated databases of other hospitals, on which results are reported, or None.
         scheduler: address of a Dask scheduler, or None.
         replicates: bootstrap samples per interval.
+        selection: a database of another hospital, by which mitigations are compared, or None.
     """
 
     run: Run
@@ -67,6 +68,7 @@ class Audit:
     scheduler: str | None
     replicates: int
     seed: int
+    selection: str | None = None
 
     @cached_property
     def device(self) -> str:
@@ -183,7 +185,12 @@ class Audit:
     def masks(self) -> Mask:
         """Bool (N, S, S): the database's own lung masks, or estimated ones, aligned with the CNN's input."""
         known = self.known_masks
-        return lungs.lung_network().masks(self.grey) if known is None else known
+        return self.lungs.masks(self.grey) if known is None else known
+
+    @property
+    def lungs(self) -> FindsLungs:
+        """What finds the lungs: the network that came with the model if its films were cropped by it."""
+        return lungs_of(self.input)
 
     def masks_in_files(self, rows: Ints, pictures: list[Pixels] | None = None) -> Mask:
         """Bool (n, S, S): lung masks of the films at `rows` as they are in their files, whatever a mitigation does to
@@ -194,7 +201,7 @@ class Audit:
         if known is not None:
             return known
         films = self.pictures(rows) if pictures is None else pictures
-        return lungs.lung_network().masks(np.stack([resized(grey_of(film), self.input.size) for film in films]))
+        return self.lungs.masks(np.stack([resized(grey_of(film), self.input.size) for film in films]))
 
     @property
     def borders(self) -> Mask:
@@ -243,12 +250,25 @@ class Audit:
 
     @cached_property
     def sets(self) -> list[ExternalSet]:
-        """External films as small networks see them, without those that the training database also contains."""
-        found = [read_external(path, self.input) for path in paths(self.external)]
-        if not found:
-            return []
-        inside = thumbnails_of(self.database, self.films["file"].tolist())
-        return [without_known(one, inside) for one in found]
+        """External films as small networks see them, without those that the training database also contains, and none
+        of those on which mitigations are chosen."""
+        found = [self._elsewhere(path) for path in paths(self.external)]
+        if found and self.selected:
+            for one in found:
+                refuse_chosen(one, self.selected)
+        return found
+
+    @cached_property
+    def selected(self) -> ExternalSet | None:
+        """The selection set as small networks see it, without films of the training database; None without one."""
+        return self._elsewhere(self.selection) if self.selection else None
+
+    def _elsewhere(self, path: str) -> ExternalSet:
+        return without_known(read_external(path, self.input), self._thumbnails)
+
+    @cached_property
+    def _thumbnails(self) -> Pixels:
+        return thumbnails_of(self.database, self.films["file"].tolist())
 
     @cached_property
     def associations(self) -> dict[str, Association]:
@@ -300,8 +320,7 @@ class Audit:
     def input_with(self, mitigation: str | None) -> ModelInput:
         """The input of a model of the same size with this mitigation."""
         done = on_films(mitigation)
-        finder = (self.input.lungs or lungs.lung_network()) if needs_lungs(done) else None
-        return replace(self.input, mitigation=done, lungs=finder)
+        return replace(self.input, mitigation=done, lungs=self.lungs if needs_lungs(done) else None)
 
     def pictures(self, rows: Ints) -> list[Pixels]:
         """The films at `rows` at their own size: uint8 (H, W), or (H, W, 3) where networks see colour."""
@@ -324,13 +343,21 @@ class Audit:
         return run_jobs(placed, self.run.path("audit"), self.scheduler, what)
 
 
-def open_audit(run: Run, budget: str, external: str | None, scheduler: str | None, replicates: int, seed: int) -> Audit:
+def open_audit(
+    run: Run,
+    budget: str,
+    external: str | None,
+    scheduler: str | None,
+    replicates: int,
+    seed: int,
+    selection: str | None = None,
+) -> Audit:
     """Open an audit of a run.
 
     Raises:
         AuditError: too few replicates for an interval.
         BudgetError: there is no such budget.
-        ExternalError: an external database does not exist.
+        ExternalError: an external database, or the selection set, does not exist.
         DatabaseError: the catalogue describes other films than were prepared.
     """
     if replicates < FEWEST_REPLICATES:
@@ -339,10 +366,10 @@ def open_audit(run: Run, budget: str, external: str | None, scheduler: str | Non
             f"{FEWEST_REPLICATES} or more (1000 is usual)."
         )
     need_same_films(run)
-    for path in paths(external):
+    for path in paths(external) + ([selection] if selection else []):
         find(path)
-    model = open_model(run)
-    return Audit(run, model, input_of(run, model), budget_of(budget), external, scheduler, replicates, seed)
+    model, known = open_model(run), budget_of(budget)
+    return Audit(run, model, input_of(run, model), known, external, scheduler, replicates, seed, selection)
 
 
 @dataclass(frozen=True)

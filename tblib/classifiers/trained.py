@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from tblib.arrays import Floats, Normalisation, Pixels
 from tblib.checkpoint import WeightsError, read_weights, write_weights
+from tblib.classifiers.choice import is_choice, read_choice
 from tblib.mitigation import ModelInput, chosen, needs_lungs, randomised
 from tblib.model import AGAIN, CNN, ModelError, folded, is_finite, logits_of_images, on_device
 from tblib.phantoms.lungs import LungNetwork, network_of
@@ -210,9 +211,18 @@ WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # metadata 
         "width": (_is_count, "a whole number above 0"),
         "threads": (lambda value: _is_count(value) and value <= MOST_THREADS, f"a whole number, 1 to {MOST_THREADS}"),
         "pos_weight": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
+        "chosen_by": (lambda value: is_choice(value), "a record of the films that chose"),
     },
 }
-OPTIONAL = ("channels", "bits", "mitigation", "width", "threads", "pos_weight")  # evaluation needs the last two
+OPTIONAL = (
+    "channels",
+    "bits",
+    "mitigation",
+    "width",
+    "threads",
+    "pos_weight",
+    "chosen_by",
+)  # evaluation needs the last two
 
 
 def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
@@ -231,8 +241,11 @@ def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
     return facts
 
 
-def train_run(run: Run, training: Training) -> pd.DataFrame:
+def train_run(run: Run, training: Training, chosen_by: str | None = None) -> pd.DataFrame:
     """Train the CNN on the run's training part; keep the weights with the lowest validation loss.
+
+    `chosen_by` is the file of the record of a study that chose these settings; which films chose is kept with the
+    model, so that no report takes them for external validation.
 
     Writes ``model.safetensors``, ``history.csv`` (one row per validation, returned) and ``training.json``. After an
     interruption the same call resumes from the last checkpoint and gives the same result. If a notebook is only shown
@@ -245,6 +258,7 @@ def train_run(run: Run, training: Training) -> pd.DataFrame:
     data, val = load_part(run, "train", resident=not randomises), load_part(run, "val")
     training = training.settled(data)
     outcome = asdict(training) | {"device": data.device.type, "torch": torch.__version__}
+    outcome |= {"chosen_by": read_choice(chosen_by)} if chosen_by else {}
     lungs, fingerprint = _lungs_of(run, preparation), _fingerprint(run, outcome, preparation)
     if run.shown_anew and run.facts("training.json").get("fingerprint") == fingerprint:
         return run.table("history.csv")

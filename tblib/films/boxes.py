@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
+from tblib.arrays import Mask
+
 
 class Box(NamedTuple):
     """A rectangle of pixels, half-open: rows top … bottom−1, columns left … right−1."""
@@ -42,6 +46,14 @@ class Box(NamedTuple):
         """Rows and columns of the box with a margin of `by` px, clipped at 0."""
         rows = slice(max(self.top - by, 0), self.bottom + by)
         return rows, slice(max(self.left - by, 0), self.right + by)
+
+
+def box_around(mask: Mask) -> Box:
+    """The smallest box around all that is True in a mask, bool (H, W); its sides are 0 if nothing is."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return Box(0, 0, 0, 0)
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
 class Widths(NamedTuple):

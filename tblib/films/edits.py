@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from tblib.arrays import Mask, Pixels, TblibError
-from tblib.films.boxes import Box, Widths
+from tblib.films.boxes import Box, Widths, box_around
 
 Colour = tuple[float, float, float]  # shares of red, green, blue, 0 … 1
 
@@ -48,10 +48,7 @@ class Edited:
     @property
     def box(self) -> Box:
         """The smallest box around the edit's own pixels; its sides are 0 if there are none."""
-        rows, columns = np.flatnonzero(self.own.any(1)), np.flatnonzero(self.own.any(0))
-        if not rows.size:
-            return Box(0, 0, 0, 0)
-        return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        return box_around(self.own)
 
 
 def length(film: Pixels, pixels: float) -> int:

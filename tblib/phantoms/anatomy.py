@@ -141,6 +141,15 @@ def radiograph(seed: int, severity: float) -> Radiograph:
     return Radiograph(_developed(attenuation, film), _doubled(body.edge) > 0, lesions, signs)
 
 
+def lesions_of(seed: int) -> tuple[Real, Mask]:
+    """What plain tuberculosis adds to the chest for a seed, or removes from it: float32 (SIDE, SIDE), in chest depths;
+    and that chest's lungs, bool (SIDE, SIDE)."""
+    signs, side = _signs(_stream(seed, "lesions"))
+    build = _build(_stream(seed, "chest"), side if "fibrosis" in signs else 0.0)
+    body = _body(build)
+    return PLAIN * _lesions(build, body, signs, side, _stream(seed, "lesions")), _doubled(body.edge) > 0
+
+
 def _stream(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, FIRST_STREAM + STREAMS.index(purpose)])
 

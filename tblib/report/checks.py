@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tblib.arrays import TblibError
+from tblib.classifiers.choice import read_choice
 from tblib.films.database import Database, data_path, open_database
 from tblib.report.declared import ParameterError, choices_of
 from tblib.report.parameters import Parameters
@@ -22,14 +23,17 @@ def refuse_early(parameters: dict[str, Parameters], running: set[str], data: str
         ParameterError: two parameters contradict each other.
         ClassifierError, SpecError, ModelError: a model of somebody else cannot be used.
         DatabaseError, DemoError, AnnotationsError, ExternalError: a database or a table cannot be used.
+        ChoiceError: the record of a choice cannot be used.
         JobError: no scheduler answers at its address.
     """
     refuse_values(parameters)
     _refuse_model(parameters)
     if "eda" in running:
         _refuse_data(parameters["eda"] | {"data": data})
+    if "training" in running and parameters["training"]["chosen_by"]:
+        read_choice(parameters["training"]["chosen_by"])
     if "shortcuts" in running:
-        _refuse_external(parameters["shortcuts"]["external"], data)
+        _refuse_external(parameters["shortcuts"], data)
         _refuse_scheduler(parameters["shortcuts"]["scheduler"])
     if "eda" in running:  # last, as it may draw or download the database
         open_named(parameters["eda"] | {"data": data})
@@ -90,20 +94,28 @@ def _refuse_data(settings: Parameters) -> None:
     read_annotations(data_path(settings["films_read"]))
 
 
-def _refuse_external(named: str | None, data: str) -> None:
-    """Raise `ExternalError` if an external database cannot be used, as far as is known before its films are decoded."""
-    if not named:
+def _refuse_external(settings: Parameters, data: str) -> None:
+    """Raise `ExternalError` if films of other hospitals cannot be used, as far as is known before they are decoded."""
+    reported, selection = settings["external"], settings["selection"]
+    if not (reported or selection):
         return
     from tblib.audit import external
 
-    own = data_path(data).resolve()
-    for path in external.paths(named):
+    own, places = data_path(data).resolve(), set()
+    for path in external.paths(reported) + ([selection] if selection else []):
         database = external.find(path)
-        if database.path.resolve() == own:
+        place = database.path.resolve()
+        if place == own:
             raise external.ExternalError(
-                f"The external database {path} is the one that the run trains on; leave it out of the parameter "
-                "external."
+                f"The external database {path} is the one that the run trains on; leave it out of the parameters "
+                "external and selection."
             )
+        if place in places:
+            raise external.ExternalError(
+                f"The database {path} is named twice in the parameters external and selection. A set that chooses "
+                "cannot report: leave it out of one of them."
+            )
+        places.add(place)
         if min(_films(database)) < external.LEAST:
             negative, positive = _films(database)
             raise external.ExternalError(

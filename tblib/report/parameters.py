@@ -12,7 +12,8 @@ from tblib.run import STEPS, Run, run_folder
 from tblib.system.text import did_you_mean
 
 NONE = ("", "none", "null")  # texts for None if a parameter is optional
-PATHS = ("data", "demo_preset", "beside", "external", "films_read", "spec")  # name files, or are words of `find_data`
+# They name files, or are words of `find_data`.
+PATHS = ("data", "demo_preset", "beside", "external", "selection", "chosen_by", "films_read", "spec")
 Parameters = dict[str, Any]
 
 

@@ -52,7 +52,7 @@ from tblib.run import open_run
 from tblib.system.code import code_digest
 from tblib.system.files import replacing, write_json
 from tblib.train import Training
-from tests.benchmarks.films import FOLDER, SIZE
+from tests.benchmarks.films import FOLDER, SIZE, as_markdown
 
 HERE = FOLDER / "controls"
 FILMS = 480  # of a set, half of them tuberculosis
@@ -369,9 +369,9 @@ def markdown() -> str:
     all_films, few, styled_films = results(), results(SETS, FEW), results((STYLED,))
     if not (all_films or few or styled_films):
         return "No control study has been run here: `make study-controls`.\n"
-    parts = ["Called used although the network cannot have learnt it:", _table(false_alarms(all_films))]
-    parts += ["Of these, networks as wide as the CNN:", _table(false_alarms(all_films, wide=True))]
-    parts += [f"Judged on {FEW} films:", _table(false_alarms(few))]
+    parts = ["Called used although the network cannot have learnt it:", as_markdown(false_alarms(all_films))]
+    parts += ["Of these, networks as wide as the CNN:", as_markdown(false_alarms(all_films, wide=True))]
+    parts += [f"Judged on {FEW} films:", as_markdown(false_alarms(few))]
     for title, rows, kind, wide in (
         ("Power, small networks", all_films, "uses one cue", False),
         ("Power, networks as wide as the CNN", all_films, "uses one cue", True),
@@ -380,13 +380,8 @@ def markdown() -> str:
     ):
         curve = found(rows, kind, wide)
         lines = [(row["cue"], row["p"], row["n"], Estimate(**row["used"]).text(percent=True)) for row in curve]
-        parts += [f"{title}:", _table(pd.DataFrame(lines, columns=["cue", "p", "networks", "called used"]))]
+        parts += [f"{title}:", as_markdown(pd.DataFrame(lines, columns=["cue", "p", "networks", "called used"]))]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(table: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table.columns, *table.itertuples(index=False))]
-    return "\n".join([lines[0], "|---" * len(table.columns) + "|", *lines[1:]])
 
 
 def store() -> None:

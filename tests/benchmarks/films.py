@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.films.database import Database, open_database
 from tblib.phantoms.demo import write_demo
@@ -38,6 +40,12 @@ def prepared(given: Database) -> Run:
     if not run.path("preparation.json").exists():
         prepare(run, given, SIZE, 0)
     return run
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown, without its index."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table.columns, *table.itertuples(index=False))]
+    return "\n".join([lines[0], "|---" * len(table.columns) + "|", *lines[1:]])
 
 
 def fast(**changed: Any) -> Training:
