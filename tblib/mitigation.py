@@ -38,6 +38,7 @@ IN_TRAINING = {
     "balance": "films are drawn so that all groups of label and cues weigh the same within a label",
     "group_dro": "the same, and groups with the larger loss weigh more (Sagawa 2020)",
 }
+NAMES = (*ON_FILMS, *DRAWN, *IN_TRAINING)
 BORDER_CROP = 0.1  # of a side
 SMOOTH = 0.02  # sigma of the blur, share of the side
 MARGIN = 0.06  # margin around the lung box, share of its sides
@@ -64,13 +65,12 @@ def chosen(mitigation: str | None) -> tuple[str, ...]:
         MitigationError: a name is unknown.
     """
     wanted = mitigation.split("+") if mitigation else []
-    known = (*ON_FILMS, *DRAWN, *IN_TRAINING)
     for name in wanted:
-        if name not in known:
+        if name not in NAMES:
             raise MitigationError(
-                f"There is no mitigation {name!r}; give none, or some of {', '.join(known)} joined by +."
+                f"There is no mitigation {name!r}; give none, or some of {', '.join(NAMES)} joined by +."
             )
-    return tuple(name for name in known if name in wanted)
+    return tuple(name for name in NAMES if name in wanted)
 
 
 def on_films(mitigation: str | None) -> str | None:

@@ -242,21 +242,24 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
     assert found["sets"][0] == found["sets"][1]
     assert found["sets"][0]["n"] == 24
     assert found["lungs"][0]["set"] == "this database"
-    rows = mitigations.measure(replace(audit, external=str(path)))
-    assert [row["external"][0]["n"] for row in rows] == [24, 24]
+    rows = mitigations.measure(replace(audit, external=None, selection=str(path)))
+    assert [row["selection"]["n"] for row in rows] == [24, 24]
+    assert (
+        mitigations.measure(replace(audit, external=str(path)))[0]["selection"] is None
+    )  # what reports chooses nothing
     inside = [catalogued_database(run).read(file) for file in run.table("catalogue.csv")["file"].iloc[[0, -1]]]
     films |= {"normal/known.png": inside[0], "tb/known.png": inside[1]}
     known = replace(audit, external=str(write_zip(tmp_path / "known.zip", films)))
     assert hospitals.measure(known, hospitals.scored(known))["sets"][0]["duplicates_left_out"] == 2
-    assert [row["external"][0]["n"] for row in mitigations.measure(known)] == [
-        24,
-        24,
-    ]  # mitigations leave them out, too
+    chosen_by = replace(known, external=None, selection=known.external)
+    assert [row["selection"]["n"] for row in mitigations.measure(chosen_by)] == [24, 24]  # they are left out here, too
     assert [row["mitigation"] for row in rows] == ["none", "equalise"]
-    assert all(row["external"][0]["n"] == 24 for row in rows)
+    assert rows[0]["selection"]["gain"] == {"value": 0, "low": 0, "high": 0}
+    with pytest.raises(ExternalError, match="cannot be validated on them"):
+        hospitals.scored(replace(audit, external=str(path), selection=str(path)))
     assert "AUROC on other" in mitigations.table(rows).columns
     told = mitigations.finding(rows)
-    assert told.startswith("On “other” ")
+    assert told.startswith("On “other”, the selection set, ")
     assert "has the highest AUROC" in told
     assert "flatters itself" in told
     metrics = run.facts("metrics.json")

@@ -1,19 +1,27 @@
 """The benchmarks run as they stand: what they make up for themselves has all that the project reads of a run."""
 
 import importlib
+import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from tblib.audit import fits
+from tblib.audit.external import ExternalError
 from tblib.audit.verdicts import AVAILABLE, DECISIVE, UNDECIDED, USED
+from tblib.classifiers.choice import read_choice
 from tblib.classifiers.trained import load_model, train_run
 from tblib.devices import pick_device
 from tblib.metrics import wilson
+from tblib.phantoms.demo import write_demo
 from tblib.prepare import load_part, prepare
 from tblib.run import open_run
-from tblib.system.files import ROOT
-from tests.benchmarks import bench, scale, stability
+from tblib.system.files import ROOT, write_json
+from tblib.train import Training
+from tests.benchmarks import bench, external, kinds, scale, stability
 
 FILES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py"))
 
@@ -44,3 +52,78 @@ def test_audits_agree_where_both_decide_and_pairs_of_one_cue_count_once():
     )
     same, alike = (wilson(share * 2, 2).text(percent=True) for share in (4 / 6, 1))
     assert stability.agreement(columns, ["a", "b", "c"]) == f"{same} of 6 (used or not: {alike})"
+
+
+@pytest.fixture(scope="module")
+def hospitals_zips(tmp_path_factory):
+    """SYNTHETIC films of a hospital to train on, of one that chooses and of one that reports."""
+    folder = tmp_path_factory.mktemp("hospitals")
+    seeds = {"own": 1, "chooses": 50_001, "reports": 70_001}
+    return {name: str(write_demo(folder / f"{name}.zip", films=60, seed=seed)) for name, seed in seeds.items()}
+
+
+def test_a_mitigation_is_chosen_on_one_set_and_reported_once_on_another(hospitals_zips, tmp_path, monkeypatch):
+    for name, value in (("SMALL_SEEDS", 2), ("FULL_SEEDS", 2), ("REPLICATES", 50), ("SIZE", 32)):
+        monkeypatch.setattr(external, name, value)
+    monkeypatch.setattr(external, "fast", lambda **given: Training(epochs=1, width=4, **given))
+    own, chooses, reports = hospitals_zips.values()
+    candidates = [external.Candidate(each, 32) for each in (None, "smooth", "lesions")]
+    study = external.Study(own, chooses, [reports], tmp_path)
+    rows, left = external.compare(study, candidates, minutes=60)
+    assert [row["mitigation"] for row in rows] == [each.name for each in candidates]
+    assert not left
+    ranked = [
+        {**row, "worst_group": {"mean": 0.9}, "selection": row["selection"] | {"mean": place}}
+        for place, row in enumerate(rows)
+    ]
+    assert external.choose(ranked, candidates) == candidates[2]
+    poor = [*ranked[:2], ranked[2] | {"worst_group": {"mean": 0.69}}]
+    assert external.choose(poor, candidates) == candidates[1]
+    assert external.choose([row | {"worst_group": {"mean": None}} for row in ranked], candidates) == candidates[0]
+    selected = study.audit(32).selected
+    external.keep_choice(tmp_path / "choice.json", candidates[2], rows, left, selected)
+    assert read_choice(str(tmp_path / "choice.json"))["n"] == 60
+    found = external.report(study, candidates[2])
+    assert {row["set"]: row["chose"] for row in found["rows"] if "gain" in row} == {"chooses": True, "reports": False}
+    assert "| reports | AUROC |" in external.reported_table(found, "lesions")
+    record = json.loads((tmp_path / "choice.json").read_text()) | {"reported": ["reports"]}
+    write_json(tmp_path / "choice.json", record)
+    external.keep_choice(tmp_path / "choice.json", candidates[2], rows, left, selected)  # the same choice again
+    with pytest.raises(ExternalError, match="To report on the same films again would be to choose on them"):
+        external.keep_choice(tmp_path / "choice.json", candidates[1], rows, left, selected)
+    with pytest.raises(ExternalError, match="cannot be validated on them"):
+        external.report(
+            external.Study(own, chooses, [shutil.copy(chooses, tmp_path / "renamed.zip")], tmp_path), candidates[2]
+        )
+    with pytest.raises(ExternalError, match="is of other films"):
+        external.Study(reports, chooses, [], tmp_path).audit(32)
+
+
+def test_a_study_stops_at_its_budget_and_says_what_is_missing(hospitals_zips, tmp_path, monkeypatch):
+    monkeypatch.setattr(external, "SMALL_SEEDS", 1)
+    clock = iter([0, 0, *[60] * 10])
+    monkeypatch.setattr(external.time, "monotonic", lambda: next(clock))
+    own, chooses, _ = hospitals_zips.values()
+    rows, left = external.compare(
+        external.Study(own, chooses, [], tmp_path), [external.Candidate(each, 32) for each in (None, "smooth")], 0.5
+    )
+    assert ([row["mitigation"] for row in rows], left) == (["none"], ["smooth at 32 px"])
+
+
+@pytest.mark.parametrize("kind", kinds.NAMES)
+def test_kinds_of_training_that_no_run_has_change_what_they_say(kind, monkeypatch):
+    """The plain loop is that of a run, bit by bit; each kind changes the network, or how it is used elsewhere."""
+    monkeypatch.setattr(kinds, "PHANTOMS", 4)
+    monkeypatch.setattr(kinds, "PASSES", 1)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (24, 32, 32), dtype=np.uint8)
+    target, train = np.arange(24) % 2, np.arange(24) < 16
+    arrays = {"images": images, "edited": np.empty((0, 2, 0, 32, 32), np.uint8), "others": images[:9] // 2}
+    arrays |= {"target": target, "groups": target, "train": train, "drawn": images[train][target[train] == 0] // 2}
+    settings = {"mitigation": "lesions", "seed": 0, "training": {"epochs": 1}}
+    plain = fits.mitigated(**arrays, **settings)
+    same = kinds.mitigated(**arrays, **settings, kind="")
+    assert same == plain
+    found = kinds.mitigated(**arrays, **settings, kind=kind)
+    assert (found["logits"] == plain["logits"]) == (kind == kinds.ADAPTED)
+    assert found["others"] != plain["others"]

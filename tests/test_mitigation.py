@@ -9,7 +9,7 @@ from conftest import grey_film, png
 from tblib.dataset import TBDataset
 from tblib.films import edits
 from tblib.films.artefacts import artefacts
-from tblib.films.boxes import Box
+from tblib.films.boxes import Box, box_around
 from tblib.films.film import Film, resized
 from tblib.mitigation import (
     IN_TRAINING,
@@ -19,11 +19,14 @@ from tblib.mitigation import (
     ModelInput,
     chosen,
     evened,
+    hull,
     on_films,
+    other_outline,
     painted_out,
     randomised,
 )
-from tblib.phantoms import lungs
+from tblib.phantoms import lungs, reference
+from tblib.phantoms.lesions import with_lesions
 from tblib.phantoms.phantom import phantom_film
 from tblib.phantoms.presets import CLASSES
 from tblib.prepare import cue_groups
@@ -201,3 +204,98 @@ def test_the_lung_network_travels_in_the_model_file(tmp_path, demo, monkeypatch)
 
 def test_each_mitigation_is_explained():
     assert all(len(text) > 20 for text in (ON_FILMS | IN_TRAINING).values())
+
+
+@pytest.mark.parametrize("mitigation", [None, "lung_crop", "equalise", "lung_crop+smooth"])
+def test_lesions_are_drawn_into_the_lungs_of_negative_training_films_alone(mitigation, tmp_path, demo):
+    """The films that are scored are the same with and without it; what is drawn is a positive film of its own group."""
+    from tblib.catalogue import build_catalogue, save_catalogue
+    from tblib.films.database import open_database
+    from tblib.prepare import load_part, prepare
+    from tblib.run import open_run
+
+    database, found = open_database(demo), {}
+    for name, whole in (("without", mitigation), ("with", "+".join(filter(None, [mitigation, "lesions"])))):
+        run = open_run(str(tmp_path / name))
+        save_catalogue(run, build_catalogue(database))
+        told = prepare(run, database, 64, 0, whole)
+        found[name] = [load_part(run, part) for part in ("train", "val", "test")], np.array(run.images()), told
+    (plain, images, told), (drawn, same, told_too) = found["without"], found["with"]
+    np.testing.assert_array_equal(images, same)
+    assert [len(part) for part in plain[1:]] == [len(part) for part in drawn[1:]]
+    assert (told["mitigation"], told["mean"], told["sd"]) == (mitigation, told_too["mean"], told_too["sd"])
+    negatives = int((plain[0].targets == 0).sum())
+    assert told_too["drawn"]["films"] == len(drawn[0]) - len(plain[0]) == negatives
+    own, added = drawn[0][torch.arange(len(plain[0]))], drawn[0][torch.arange(len(plain[0]), len(drawn[0]))]
+    assert torch.equal(own[0], plain[0][torch.arange(len(plain[0]))][0])
+    assert added[1].eq(1).all()
+    assert set(drawn[0].groups[len(plain[0]) :].tolist()).isdisjoint(drawn[0].groups[: len(plain[0])].tolist())
+    before = own[0][own[1] == 0].float()
+    assert ((added[0].float() - before).abs().amax((1, 2, 3)) > 5).all()  # each of them shows something
+
+
+def test_drawn_lesions_lie_in_and_beside_the_lungs_and_repeat_by_seed():
+    film, network = lung_film(), lungs.lung_network()
+    mask = network.masks(film[None])[0]
+    drawn = [with_lesions(film, mask, np.random.default_rng(seed)) for seed in (1, 1, 2, 3, 4, 5)]
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    assert (drawn[0][0] != drawn[2][0]).any()
+    box, changed = box_around(mask), np.zeros_like(mask)
+    changed[box.widened(round(0.07 * max(box.height, box.width)))] = True
+    for one, where in drawn:
+        assert where.any()
+        assert (one[~changed] == film[~changed]).all()
+        assert np.abs(one.astype(int) - film)[where].mean() > 3 * np.abs(one.astype(int) - film)[~where].mean()
+    colour = with_lesions(edits.three_channels(film), mask, np.random.default_rng(1))[0]
+    np.testing.assert_array_equal(colour[..., 1], drawn[0][0])
+
+
+def test_a_run_without_its_drawn_films_says_how_to_get_them_back(tmp_path, demo):
+    from tblib.catalogue import build_catalogue, save_catalogue
+    from tblib.films.database import open_database
+    from tblib.prepare import DRAWN_FILE, PreparationError, load_part, prepare
+    from tblib.run import open_run
+
+    run, database = open_run(str(tmp_path / "run")), open_database(demo)
+    save_catalogue(run, build_catalogue(database))
+    prepare(run, database, 32, 0, "lesions")
+    run.path(DRAWN_FILE).write_bytes(b"other")
+    with pytest.raises(PreparationError, match="--from preparation"):
+        load_part(run, "train")
+    load_part(run, "val")
+    prepare(run, database, 32, 0)  # nothing drawn is left behind
+    assert not run.path(DRAWN_FILE).exists()
+    load_part(run, "train")
+
+
+@pytest.mark.parametrize("name", ["hull", "other_outline", "lungs_only"])
+def test_what_is_masked_is_grey_and_the_rest_is_the_film(name):
+    film, network = lung_film(), lungs.lung_network()
+    got, whole = ModelInput(128, name, network).of(film), ModelInput(128).of(film)
+    outside = got != whole
+    assert 0.2 < outside.mean() < 0.9
+    assert (got[outside] == MID_GREY).all()
+
+
+def test_a_hull_hides_the_outline_and_another_outline_is_the_same_for_all():
+    one, other = (lungs.lung_network().masks(lung_film(seed)[None])[0] for seed in (7, 8))
+    assert (hull(one) >= one).all()
+    assert hull(one).mean() > 1.3 * one.mean()
+    shapes = []
+    for mask in (one, other):
+        seen, box = other_outline(mask), box_around(mask)
+        assert np.abs(np.subtract(box_around(seen), box)).max() <= 1  # up to rounding
+        shapes.append(resized(255 * seen[box.widened(0)].astype(np.uint8), 64) > 127)
+    assert (shapes[0] == shapes[1]).mean() > 0.98
+    assert (resized(255 * one[box_around(one).widened(0)].astype(np.uint8), 64) > 127).sum() != shapes[0].sum()
+
+
+def test_reference_levels_are_those_of_one_phantom_whatever_the_tone():
+    film, network = lung_film(), lungs.lung_network()
+    dull = (60 + film * 0.4).astype(np.uint8)
+    one, other = (ModelInput(128, "reference_levels").of(each) for each in (film, dull))
+    assert np.abs(np.quantile(one, [0.1, 0.5, 0.9]) - np.quantile(other, [0.1, 0.5, 0.9])).max() < 8
+    wanted = np.quantile(reference.reference()[0], [0.1, 0.5, 0.9])
+    assert np.abs(np.quantile(one, [0.1, 0.5, 0.9]) - wanted).max() < 8
+    cropped = ModelInput(128, "lung_crop+reference_levels", network).of(film)
+    assert len(np.unique(cropped)) > 30

@@ -5,7 +5,7 @@ from typing import Any
 
 from tblib.arrays import TblibError
 from tblib.audit.views import REGIONS
-from tblib.mitigation import IN_TRAINING, ON_FILMS
+from tblib.mitigation import NAMES
 
 # The settings of notebooks/parameters/fast.yml, at the CNN's own width.
 DEEP = {"epochs": 7, "lr": 4e-4, "batch_size": 16, "low_resolution_share": 3 / 7, "width": 32}
@@ -50,9 +50,10 @@ class Budget:
     training: dict[str, Any]
 
 
-BEST = "lung_crop+equalise+smooth+lungs_only+randomise"  # best of the comparison in the README
-SINGLE = (None, *ON_FILMS, *IN_TRAINING)
-JOINT = ("lung_crop+equalise", BEST.removesuffix("+randomise"), BEST)
+LUNGS = "lung_crop+equalise+smooth+lungs_only"
+# `make study-external` compares all of them, alone and joined, on films that only choose.
+COMMON = (None, "lung_crop", "equalise", "randomise", "balance", "lesions")
+ALL = (None, *NAMES, LUNGS, f"{LUNGS}+lesions")
 BUDGETS = {
     "smoke": Budget(
         references=4, outside_references=3, films=40,
@@ -70,13 +71,13 @@ BUDGETS = {
         references=20, outside_references=20, films=480,
         seeds=3, regions=tuple(REGIONS),
         planted=(0.65, 0.8), replicas=8, controls=3, trained_on=4000,
-        mitigations=SINGLE + JOINT, mitigation_seeds=3, colour_seeds=3, training={},
+        mitigations=COMMON, mitigation_seeds=3, colour_seeds=3, training={},
     ),
     "full": Budget(
         references=20, outside_references=20, films=600,
         seeds=5, regions=tuple(REGIONS),
         planted=(0.65, 0.8, 0.95), replicas=10, controls=10, trained_on=4000,
-        mitigations=SINGLE + JOINT, mitigation_seeds=5, colour_seeds=5, training=DEEP,
+        mitigations=ALL, mitigation_seeds=5, colour_seeds=5, training=DEEP,
     ),
 }  # fmt: skip
 

@@ -116,9 +116,9 @@ def choices_of(name: str) -> tuple[str, ...]:
 
         return tuple(BUDGETS)
     if name == "mitigation":
-        from tblib.mitigation import IN_TRAINING, ON_FILMS
+        from tblib.mitigation import NAMES
 
-        return (*ON_FILMS, *IN_TRAINING)
+        return NAMES
     return CHOICES.get(name, ())
 
 

@@ -39,7 +39,7 @@ from tblib.classifiers.trained import load_model, train_run
 from tblib.evaluate import evaluate
 from tblib.films.database import data_path, open_database
 from tblib.metrics import Estimate, Scored, auroc, best_sensitivity, bootstrap_weights, confusion, ece
-from tblib.mitigation import DRAWN, IN_TRAINING, ON_FILMS
+from tblib.mitigation import NAMES
 from tblib.prepare import prepare
 from tblib.run import Run, open_run
 from tblib.show.text import mean_and_interval, mean_sd
@@ -81,8 +81,7 @@ class Candidate:
 
 def _candidates() -> Iterable[Candidate]:
     """In the order in which they are measured, should time run out."""
-    alone = (*ON_FILMS, *DRAWN, *IN_TRAINING)
-    yield from map(Candidate, (None, *alone))
+    yield from map(Candidate, (None, *NAMES))
     yield from (Candidate(LESIONS, kind=kind) for kind in kinds.NAMES)
     added = ("smooth", "border_crop", "paint_out", "equalise", "reference_levels", "hull", "lungs_only", "balance")
     yield from (Candidate(f"{name}+{LESIONS}") for name in (*added, "lung_crop", "group_dro"))
