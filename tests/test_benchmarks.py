@@ -83,7 +83,7 @@ def test_a_mitigation_is_chosen_on_one_set_and_reported_once_on_another(hospital
     selected = study.audit(32).selected
     external.keep_choice(tmp_path / "choice.json", candidates[2], rows, left, selected)
     assert read_choice(str(tmp_path / "choice.json"))["n"] == 60
-    found = external.report(study, candidates[2])
+    found = external.report(study, candidates[0], candidates[2])
     assert {row["set"]: row["chose"] for row in found["rows"] if "gain" in row} == {"chooses": True, "reports": False}
     assert "| reports | AUROC |" in external.reported_table(found, "lesions")
     record = json.loads((tmp_path / "choice.json").read_text()) | {"reported": ["reports"]}
@@ -93,7 +93,9 @@ def test_a_mitigation_is_chosen_on_one_set_and_reported_once_on_another(hospital
         external.keep_choice(tmp_path / "choice.json", candidates[1], rows, left, selected)
     with pytest.raises(ExternalError, match="cannot be validated on them"):
         external.report(
-            external.Study(own, chooses, [shutil.copy(chooses, tmp_path / "renamed.zip")], tmp_path), candidates[2]
+            external.Study(own, chooses, [str(shutil.copy(chooses, tmp_path / "renamed.zip"))], tmp_path),
+            candidates[0],
+            candidates[2],
         )
     with pytest.raises(ExternalError, match="is of other films"):
         external.Study(reports, chooses, [], tmp_path).audit(32)
@@ -107,7 +109,7 @@ def test_a_study_stops_at_its_budget_and_says_what_is_missing(hospitals_zips, tm
     rows, left = external.compare(
         external.Study(own, chooses, [], tmp_path), [external.Candidate(each, 32) for each in (None, "smooth")], 0.5
     )
-    assert ([row["mitigation"] for row in rows], left) == (["none"], ["smooth at 32 px"])
+    assert ([row["mitigation"] for row in rows], left) == (["none at 32 px"], ["smooth at 32 px"])
 
 
 @pytest.mark.parametrize("kind", kinds.NAMES)

@@ -21,6 +21,9 @@ from tblib.mitigation import ModelInput
 
 LEAST = 10  # minimum films per class of a usable set
 BINS = 20  # bins of the score histograms
+# What a triage test for tuberculosis must reach at least, by the WHO's target product profile (2014): 90 % sensitivity
+# at 70 % specificity. The threshold for the one is carried over from validation; thresholds for the other are compared.
+FROZEN, LEAST_SPECIFICITY = "sensitivity_90", 0.70
 Read = tuple[Pixels, Pixels, tuple[int, bool]]  # as the model sees it, thumbnail, (bit depth, whether guessed)
 
 

@@ -30,7 +30,7 @@ from scipy.special import expit
 
 from tblib.arrays import Floats
 from tblib.audit import hospitals, matched, mitigations, trainings
-from tblib.audit.external import SPECIFICITY, ExternalError, ExternalSet
+from tblib.audit.external import LEAST_SPECIFICITY, ExternalError, ExternalSet
 from tblib.audit.study import FEWEST, Audit, open_audit
 from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.classifiers.choice import film_digests
@@ -54,6 +54,7 @@ LEAST_WORST = 0.70  # accuracy of the worst group inside that a chosen mitigatio
 SMALL_SEEDS, FULL_SEEDS = 3, 5
 REPLICATES = 2000
 LESIONS, LUNGS, OUTLINES = "lesions", "lung_crop+equalise+smooth+lungs_only", "lung_crop+equalise+other_outline"
+SOURCES = "by claimed source in place of cues"
 BEFORE = f"{LUNGS}+randomise"  # chosen on Montgomery by an earlier comparison
 
 
@@ -64,8 +65,8 @@ class Candidate:
     Attributes:
         mitigation: names of `tblib.mitigation` joined by "+", or None.
         size: side of the input, px.
-        kind: a training of `tests.benchmarks.kinds` in place of the plain one; such a one cannot be chosen, since no
-            run is trained in this way.
+        kind: a training of `tests.benchmarks.kinds` in place of the plain one, or `SOURCES`; such a one cannot be
+            chosen, since no run is trained in this way.
     """
 
     mitigation: str | None
@@ -86,7 +87,8 @@ def _candidates() -> Iterable[Candidate]:
     added = ("smooth", "border_crop", "paint_out", "equalise", "reference_levels", "hull", "lungs_only", "balance")
     yield from (Candidate(f"{name}+{LESIONS}") for name in (*added, "lung_crop", "group_dro"))
     yield from map(Candidate, (OUTLINES, f"{OUTLINES}+{LESIONS}", LUNGS, f"{LUNGS}+{LESIONS}", BEFORE))
-    yield from (Candidate(None, kind=kind) for kind in kinds.NAMES if kind != kinds.SECOND)
+    yield from (Candidate(None, kind=kind) for kind in (kinds.ADAPTED, kinds.PRETRAINED))
+    yield from (Candidate(mitigation, kind=SOURCES) for mitigation in ("balance", f"balance+{LESIONS}"))
     yield from (Candidate(mitigation, size) for size in (192, 256) for mitigation in (LESIONS, None))
 
 
@@ -138,20 +140,31 @@ def compare(study: Study, candidates: Iterable[Candidate], minutes: float) -> tu
             left.append(each.name)
             continue
         audit = audits.setdefault(each.size, study.audit(each.size))
-        kind: dict[str, Any] = {"of": kinds.mitigated, "kind": each.kind} if each.kind else {}
+        audit = by_sources(audit) if each.kind == SOURCES else audit
+        kind: dict[str, Any] = {"of": kinds.mitigated, "kind": each.kind} if each.kind in kinds.NAMES else {}
         found[each] = mitigations.trained_with(audit, [each.mitigation], SMALL_SEEDS, **kind)[
             each.mitigation or mitigations.PLAIN
         ]
-    plain = found[Candidate(None)]
+    plain = next(iter(found.values()))  # the first candidate is none
     return [mitigations.judged(audits[each.size], each.name, one, plain) for each, one in found.items()], left
+
+
+def by_sources(audit: Audit) -> Audit:
+    """The audit with groups of label and claimed source (host of its URL) for mitigations in training."""
+    other, films = replace(audit), audit.films
+    host = films["claimed_source"].fillna("").str.extract(r"^\w+://([^/]+)", expand=False).fillna("")
+    other.__dict__["groups"] = pd.factorize(films["label"] + ": " + host, sort=True)[0]  # a cached property
+    return other
 
 
 def choose(rows: list[dict[str, Any]], candidates: Iterable[Candidate]) -> Candidate:
     """The candidate with the highest mean AUROC on the selection set, of those that a run can have and whose worst
-    group inside keeps `LEAST_WORST`; none, if none does."""
+    group inside keeps `LEAST_WORST`; if none does, the first one, which is none at all."""
     able = {each.name: each for each in candidates if not each.kind}
     good = [row for row in rows if row["mitigation"] in able and (row["worst_group"]["mean"] or 0) >= LEAST_WORST]
-    return able[max(good, key=lambda row: row["selection"]["mean"])["mitigation"]] if good else Candidate(None)
+    return (
+        able[max(good, key=lambda row: row["selection"]["mean"])["mitigation"]] if good else next(iter(able.values()))
+    )
 
 
 def keep_choice(path: Path, chosen: Candidate, rows: list[dict[str, Any]], left: list[str], by: ExternalSet) -> None:
@@ -221,8 +234,8 @@ FIGURES: dict[str, Figure] = {
     "AUROC": lambda scored, threshold, weights: auroc(scored, weights),
     "sensitivity at the frozen threshold": _share("tp", "fn"),
     "specificity at the frozen threshold": _share("tn", "fp"),
-    f"best sensitivity at specificity {SPECIFICITY:.2f}": lambda scored, threshold, weights: best_sensitivity(
-        scored, SPECIFICITY, weights
+    f"best sensitivity at specificity {LEAST_SPECIFICITY:.2f}": lambda scored, threshold, weights: best_sensitivity(
+        scored, LEAST_SPECIFICITY, weights
     ),
 }
 
@@ -257,31 +270,31 @@ def calibration_there(run: Run, one: ExternalSet, logits: Floats) -> float:
     return ece(one.target, scaling.probability(logits), np.ones(len(one.target)))
 
 
-def report(study: Study, chosen: Candidate) -> dict[str, Any]:
+def report(study: Study, plain: Candidate, chosen: Candidate) -> dict[str, Any]:
     """CNNs of full width, without a mitigation and with the chosen one, inside, on the set that chose, and on those
     that report.
 
     Raises:
         ExternalError: a set that reports has films that chose.
     """
-    audit = replace(study.audit(SIZE), external=",".join(study.reporting))
+    audit = replace(study.audit(plain.size), external=",".join(study.reporting))
     assert audit.selected is not None
     sets, seeds = [audit.selected, *audit.sets], range(FULL_SEEDS)
-    both = [(kind, [trained(study, kind, seed) for seed in seeds]) for kind in (Candidate(None), chosen)]
+    both = [(kind, [trained(study, kind, seed) for seed in seeds]) for kind in (plain, chosen)]
     rows: list[dict[str, Any]] = []
     for one in sets:
         found = [[scores(study, run, sets)[one.name] for run in runs] for _, runs in both]
-        plain, own = (figures(runs, one, logits) for (_, runs), logits in zip(both, found, strict=True))
+        before, own = (figures(runs, one, logits) for (_, runs), logits in zip(both, found, strict=True))
         errors = [
             np.mean([calibration_there(run, one, each) for run, each in zip(runs, logits, strict=True)])
             for (_, runs), logits in zip(both, found, strict=True)
         ]
         rows += [
             {"set": one.name, "n": len(one.target), "chose": one is audit.selected, "figure": name}
-            | {"none": trainings.over_trainings(*plain[name], 0)._asdict()}
+            | {"none": trainings.over_trainings(*before[name], 0)._asdict()}
             | {"chosen": trainings.over_trainings(*own[name], 0)._asdict()}
-            | {"gain": trainings.gain(own[name], plain[name], 0)._asdict()}
-            | {"sd": [float(each[name][0].std(ddof=1)) for each in (plain, own)]}
+            | {"gain": trainings.gain(own[name], before[name], 0)._asdict()}
+            | {"sd": [float(each[name][0].std(ddof=1)) for each in (before, own)]}
             for name in FIGURES
         ]
         rows.append({"set": one.name, "n": len(one.target), "figure": "calibration error", "values": errors})
@@ -366,7 +379,7 @@ def main() -> None:
         f"{compared_table(rows)}\n\nChosen: {chosen.name}. Not measured, as time ran out: {', '.join(left) or 'none'}."
     )
     if study.reporting:
-        found = report(study, chosen)
+        found = report(study, CANDIDATES[0], chosen)
         record = json.loads((study.folder / CHOICE).read_text(encoding="utf-8"))
         names = [row["set"] for row in found["rows"] if not row.get("chose", True)]
         write_json(study.folder / CHOICE, record | {"reported": list(dict.fromkeys(names)), "report": found})
