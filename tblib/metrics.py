@@ -13,6 +13,7 @@ Z = NormalDist().inv_cdf(0.975)  # for 95 % intervals
 ECE_BINS = 10
 KAGGLE_FILMS = (3500, 700)  # normal, tuberculosis: the class balance of published accuracies on that database
 DRAWS = 9_999  # permutations per p value, whose minimum is therefore 1/10,000 however few replicates are requested
+ROUNDING = 1e-9  # films: a share of a number of films may come out this much too large
 AT_ONCE = 4_000_000  # cells of a table of permutations computed at a time
 
 
@@ -65,9 +66,14 @@ def clustered_wilson(hit: Mask, group: Ints) -> Estimate:
     """
     if len(hit) == 0:
         return Estimate(None, None, None)
+    return _wilson_of(float(hit.mean()), group)
+
+
+def _wilson_of(share: float, group: Ints) -> Estimate:
+    """A share of films, with the interval of `clustered_wilson`; `group` (N,) holds their duplicate groups."""
     sizes = np.unique(group, return_counts=True)[1]
-    effective = len(hit) ** 2 / float((sizes**2).sum())
-    return wilson(float(hit.mean()) * effective, effective)
+    effective = len(group) ** 2 / float((sizes**2).sum())
+    return wilson(share * effective, effective)
 
 
 def net_share(turned: Floats, group: Ints) -> Estimate:
@@ -201,13 +207,62 @@ def composites(scored: Scored, threshold: float, weights: Floats) -> dict[str, E
 
 def auroc(scored: Scored, weights: Floats) -> Floats:
     """Area under the ROC curve (R,) for each row of weights (R, N), ties counted half (Mann and Whitney 1947)."""
+    positives, negatives = _by_score(scored, weights)
+    beaten = negatives.cumsum(axis=1) - negatives / 2  # negatives ranked below a positive of this score
+    area: Floats = (positives * beaten).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
+    return area
+
+
+def _by_score(scored: Scored, weights: Floats) -> tuple[Floats, Floats]:
+    """Weight of the positives and of the negatives at each of K distinct scores, ascending: each (R, K)."""
     order = np.argsort(scored.score, kind="stable")
     starts = np.flatnonzero(np.diff(scored.score[order], prepend=-np.inf))  # first film of each tied score
     positive = scored.target[order] == 1
     above, below = (np.add.reduceat(weights[:, order] * side, starts, axis=1) for side in (positive, ~positive))
-    beaten = below.cumsum(axis=1) - below / 2  # negatives ranked below a positive of this score
-    area: Floats = (above * beaten).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
-    return area
+    return above, below
+
+
+def best_sensitivity(scored: Scored, specificity: float, weights: Floats) -> Floats:
+    """Highest sensitivity (R,) of any threshold with at least this specificity, for each row of weights (R, N).
+
+    Each distinct score is a threshold, and tied films are called alike. A threshold above all scores calls no film
+    positive, so that the lowest value is 0. It is chosen on these very films, and so flatters itself a little.
+    """
+    positives, negatives = _by_score(scored, weights)
+    found = positives[:, ::-1].cumsum(axis=1)[:, ::-1]  # at this score or above
+    cleared = negatives.cumsum(axis=1) - negatives  # below it
+    allowed = cleared >= specificity * negatives.sum(axis=1, keepdims=True) - ROUNDING
+    best: Floats = (found * allowed).max(axis=1) / positives.sum(axis=1)
+    return best
+
+
+def sensitivity_at(scored: Scored, specificity: float, weights: Floats) -> Estimate:
+    """`best_sensitivity`, with percentiles over bootstrap `weights` (R, N), each with a best threshold of its own.
+
+    Where the percentiles have no width, as for a model that finds every film, the limits are Wilson's.
+    """
+    value = float(best_sensitivity(scored, specificity, np.ones((1, len(scored.target))))[0])
+    found = _percentiles(value, best_sensitivity(scored, specificity, weights))
+    return found if found.low != found.high else _wilson_of(value, scored.group[scored.target == 1])
+
+
+def lost_sensitivity(scored: Scored, threshold: float, specificity: float, weights: Floats) -> Estimate:
+    """What a given `threshold` lacks of `best_sensitivity`, with percentiles over bootstrap `weights` (R, N).
+
+    Both sensitivities are taken on the same replicate, so that what they have in common cancels out. Below 0 if the
+    threshold has a lower specificity than asked for. Where the percentiles have no width, Newcombe's limits.
+    """
+
+    def lost(weights: Floats) -> Floats:
+        """The difference (R,) for each row of weights."""
+        cells = confusion(scored, threshold, weights)
+        return best_sensitivity(scored, specificity, weights) - _ratio(cells["tp"], cells["tp"] + cells["fn"])
+
+    found = _percentiles(float(lost(np.ones((1, len(scored.target))))[0]), lost(weights))
+    if found.low != found.high:
+        return found
+    own = proportions(scored, threshold)["sensitivity"]
+    return _difference(sensitivity_at(scored, specificity, weights), own)
 
 
 def average_precision(scored: Scored, weights: Floats) -> Floats:

@@ -14,6 +14,7 @@ from tblib.metrics import (
     at_balance,
     auroc,
     average_precision,
+    best_sensitivity,
     bootstrap_weights,
     brier,
     calibration,
@@ -23,11 +24,13 @@ from tblib.metrics import (
     ece,
     label_p,
     label_ps_within,
+    lost_sensitivity,
     net_share,
     odds_ratio,
     ppv_at,
     proportions,
     ranking,
+    sensitivity_at,
     wilson,
 )
 
@@ -161,6 +164,88 @@ def test_values_at_other_balances():
     assert found.value == pytest.approx(0.9 * 0.05 / (0.9 * 0.05 + 0.2 * 0.95))
     assert found.low < found.value < found.high
     assert ppv_at(Estimate(0, 0, 0), Estimate(1, 1, 1), 0.1).value is None
+
+
+# --- the best threshold
+
+
+def tied(seed: int) -> Scored:
+    """Sixty films with few distinct scores, of which a third are positive."""
+    rng, target = np.random.default_rng(seed), (np.arange(60) % 3 == 0).astype(np.int64)
+    return Scored(target, np.round(rng.normal(target, 1.0), 1), np.arange(60))
+
+
+def best_by_hand(films: Scored, specificity: float) -> float:
+    """As `best_sensitivity`, by trying each threshold."""
+    thresholds = [*np.unique(films.score), np.inf]
+    cells = [confusion(films, threshold) for threshold in thresholds]
+    rates = [(each["tp"] / (each["tp"] + each["fn"]), each["tn"] / (each["tn"] + each["fp"])) for each in cells]
+    return max(float(se[0]) for se, sp in rates if sp[0] >= specificity)
+
+
+@pytest.mark.parametrize("specificity", [0.0, 0.5, 0.7, 0.95, 1.0])
+def test_the_best_sensitivity_is_that_of_the_best_of_all_thresholds(specificity):
+    for seed in range(5):
+        films = tied(seed)
+        weights = bootstrap_weights(films, 20, seed)
+        found = best_sensitivity(films, specificity, weights)
+        assert found.shape == (20,)
+        for row, value in zip(weights.astype(int), found, strict=True):
+            drawn = Scored(*(np.repeat(part, row) for part in (films.target, films.score, films.group)))
+            assert value == pytest.approx(best_by_hand(drawn, specificity))
+
+
+def test_a_specificity_is_reached_by_the_films_that_it_takes_and_by_no_fewer():
+    target = np.r_[np.zeros(10, np.int64), np.ones(4, np.int64)]
+    score = np.r_[np.arange(10.0), 5.5, 6.5, 7.5, 9.5]  # above 6.5 three of ten negatives are called positive
+    films, ones = Scored(target, score, np.arange(14)), np.ones((1, 14))
+    assert best_sensitivity(films, 0.7, ones)[0] == 0.75
+    assert best_sensitivity(films, 0.71, ones)[0] == 0.5
+    assert best_sensitivity(films, 1.0, ones)[0] == 0.25
+    assert best_sensitivity(Scored(target, -score, films.group), 1.0, ones)[0] == 0
+
+
+@pytest.mark.parametrize(("separated", "value"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_where_no_replicate_differs_the_interval_still_has_a_width_that_narrows_with_films(separated, value):
+    widths = []
+    for films in (20, 200):
+        target = np.arange(films) % 2
+        data = Scored(target, separated * target, np.arange(films))
+        found = sensitivity_at(data, 0.7, bootstrap_weights(data, 50, 0))
+        assert found.value == value
+        widths.append(found.high - found.low)
+    assert widths[0] > 0.2
+    assert 0 < widths[1] < 0.5 * widths[0]
+    copied = Scored(*(np.repeat(part, 10) for part in (data.target, data.score, data.group)))
+    assert sensitivity_at(copied, 0.7, bootstrap_weights(copied, 50, 0)) == pytest.approx(found)
+
+
+def test_the_interval_of_the_best_sensitivity_covers_the_truth_about_as_often_as_it_says():
+    truth, hits = sensitivity_at(scored(99, films=100_000), 0.7, np.ones((1, 100_000))).value, 0
+    for seed in range(60):
+        data = scored(seed, films=160)
+        found = sensitivity_at(data, 0.7, bootstrap_weights(data, 100, seed))
+        hits += found.low <= truth <= found.high
+    assert hits >= 50  # 57 wanted; 50 is four standard errors below
+
+
+def test_a_threshold_loses_what_it_lacks_of_the_best_on_the_same_films():
+    films = scored(2, films=160)
+    weights = bootstrap_weights(films, 200, 0)
+    best = sensitivity_at(films, 0.7, weights)
+    for threshold in (0.2, 0.8):
+        own = proportions(films, threshold)
+        found = lost_sensitivity(films, threshold, 0.7, weights)
+        assert found.value == pytest.approx(best.value - own["sensitivity"].value)
+        assert found.low < found.high
+        assert (found.value < 0) == (own["specificity"].value < 0.7)
+    negatives = np.sort(films.score[films.target == 0])
+    there = float(np.nextafter(negatives[int(0.7 * len(negatives)) - 1], np.inf))  # clears 70 % and no film more
+    assert lost_sensitivity(films, there, 0.7, weights).value == pytest.approx(0)
+    every = Scored(films.target, films.target * 0.8 + 0.1, films.group)
+    nothing = lost_sensitivity(every, 0.5, 0.7, weights)
+    assert nothing.value == 0
+    assert -0.2 < nothing.low < 0 < nothing.high < 0.2
 
 
 # --- does a score go with the label?
