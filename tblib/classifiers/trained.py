@@ -194,6 +194,16 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value == value.encode(errors="ignore").decode()
 
 
+def _is_choice(value: object) -> bool:
+    """Whether `value` tells on which films settings were chosen (`tblib.audit.choice.chose`), or that none were."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not isinstance(value.get("films"), list):
+        return False
+    named = _is_name(value.get("set")) and _is_count(value.get("n"))
+    return named and all(isinstance(film, str) for film in value["films"])
+
+
 WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # metadata part -> key -> (test, valid values)
     "preparation": {
         "size": (lambda value: _is_count(value) and value % 16 == 0, "a multiple of 16"),
@@ -210,9 +220,11 @@ WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # metadata 
         "width": (_is_count, "a whole number above 0"),
         "threads": (lambda value: _is_count(value) and value <= MOST_THREADS, f"a whole number, 1 to {MOST_THREADS}"),
         "pos_weight": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
+        "chosen_by": (_is_choice, "a set, its number of films and their digests"),
     },
 }
-OPTIONAL = ("channels", "bits", "mitigation", "width", "threads", "pos_weight")  # evaluation needs the last two
+# Evaluation needs the last two.
+OPTIONAL = ("channels", "bits", "mitigation", "width", "chosen_by", "threads", "pos_weight")
 
 
 def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:
