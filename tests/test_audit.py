@@ -17,7 +17,8 @@ from tblib.audit.budgets import BUDGETS, BudgetError
 from tblib.audit.edited import edited_films
 from tblib.audit.external import ExternalError
 from tblib.audit.saliency import Saliency
-from tblib.audit.study import AuditError, open_audit, over_seeds, style_scores
+from tblib.audit.study import AuditError, open_audit, style_scores
+from tblib.audit.trainings import over_seeds
 from tblib.catalogue import catalogued_database
 from tblib.films import cues
 from tblib.films.database import DatabaseError

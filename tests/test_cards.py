@@ -10,16 +10,17 @@ from bs4 import BeautifulSoup
 from conftest import MARKUP
 
 from tblib.__main__ import main
+from tblib.audit.choice import LABEL
 from tblib.report.anchors import anchor
-from tblib.report.review.cards import METRICS, figures, model_card
+from tblib.report.review.cards import METRICS, _elsewhere, figures, model_card
 from tblib.report.review.checklists import CLAIM, TOPICS, TRIPOD, answered, published
 from tblib.report.review.citations import bibliography, entries, used
 from tblib.report.review.croissant import metadata
 from tblib.report.review.datasheet import datasheet
-from tblib.report.review.reviewed import reviewed
+from tblib.report.review.reviewed import Reviewed, reviewed
 from tblib.report.review.reviewers import FILES, ReviewError, plain, sections, write_cards
 from tblib.run import Run
-from tblib.show.text import estimate
+from tblib.show.text import capital, estimate
 from tblib.system.files import file_digest, write_json
 
 HOSTILE = f"{MARKUP}<script>alert(1)</script>|.zip"
@@ -170,6 +171,47 @@ def test_films_of_other_hospitals_have_their_numbers(smoke):
         {"name": name, "on": "m|", "films": 9} | found for name in ("auroc", "sensitivity", "specificity")
     ]
     assert "m|: 9 films (4 positive), AUROC 0.610 (0.500 to 0.700)" in dict(enumerate(answers(facts, CLAIM)))[32]
+
+
+def hospitals_of(sets: list[dict]) -> Reviewed:
+    """A run of which nothing is known but results on these sets of films, and what training and figures need."""
+    found = {"value": 0.99, "low": 0.98, "high": 1.0}
+    metrics = dict.fromkeys(METRICS, found) | {"n": 9, "positives": 4, "operating_points": {"0.5": {"threshold": 0.5}}}
+    point = {"0.5": {"sensitivity": found, "specificity": found}}
+    rows = [{"n": 9, "positives": 4, "auroc": found, "points": point} | one for one in sets]
+    catalogue = {"synthetic": False, "database": "d.zip", "digest": "0" * 64, "films": {"Normal": 5}, "left_out": []}
+    training = {"augmentation": {}, "mitigation": "balance", "schedule": "cosine"}
+    training |= dict.fromkeys(("epochs", "batch_size", "lr", "pos_weight", "seed"), 1)
+    training["chosen_by"] = {"set": "m", "n": 283, "films": []}
+    shortcuts = {"external": {"sets": rows}}
+    return Reviewed(None, {}, catalogue, {}, metrics, shortcuts, training, None, frozenset(), 0)  # type: ignore[arg-type]
+
+
+def test_films_on_which_settings_were_chosen_are_no_external_validation_in_any_answer():
+    only = hospitals_of([{"set": "m", "chose": True}])
+    for topic in ("external", "clusters"):
+        text, lacks = TOPICS[topic](only)
+        assert text == ""
+        assert "its settings were chosen on the films that were given, m." in lacks
+    assert "m: 9 films (4 positive), AUROC 0.990" in TOPICS["external"](only)[1]
+    assert "its settings were chosen" in TOPICS["differences"](only)[1]
+    assert "other hospitals" not in TOPICS["goal"](only)[0]
+    assert "no films of other hospitals but those on which settings were chosen" in TOPICS["limitations"](only)[0]
+    assert TOPICS["next_steps"](only)[0] == "Validation on more films of other hospitals."
+    assert "Other hospitals" not in TOPICS["sources"](only)[0]
+    assert f"{capital(LABEL)}, so no external validation: m: 9 films" in TOPICS["sources"](only)[0]
+    assert TOPICS["training"](only)[0].endswith("settings were chosen by results on 283 films of m.")
+    both = hospitals_of([{"set": "m", "chose": True}, {"set": "k", "chose": False}])
+    assert TOPICS["external"](both) == (
+        "k: 9 films (4 positive), AUROC 0.990 (0.980 to 1.000). Settings chosen on these films, so no external "
+        "validation: m: 9 films (4 positive), AUROC 0.990 (0.980 to 1.000).", "",
+    )  # fmt: skip
+    assert "m: 9" not in TOPICS["clusters"](both)[0]
+    assert [one["on"] for one in figures(both) if one["name"] == "auroc"][1:] == ["k", f"m ({LABEL})"]
+    assert [answer.question for answer in _elsewhere(both)] == [
+        "k, 9 films (4 positive)", f"m ({LABEL}), 9 films (4 positive)",
+    ]  # fmt: skip
+    assert list(_elsewhere(only))[-1].status == "not reported"
 
 
 def answers(facts, checklist: str) -> list[str]:

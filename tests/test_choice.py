@@ -8,7 +8,7 @@ from conftest import png
 
 from tblib.audit.external import ExternalError, read_external, refuse_chosen
 from tblib.audit.trainings import areas, gain, over_trainings
-from tblib.classifiers.choice import ChoiceError, film_digests, read_choice
+from tblib.classifiers.choice import ChoiceError, read_choice
 from tblib.metrics import Scored, bootstrap_weights
 from tblib.mitigation import ModelInput
 from tblib.phantoms.phantom import phantom_film
@@ -38,13 +38,6 @@ def test_a_set_that_chose_is_refused_under_another_name_and_when_it_is_a_part_of
     for one, films in ((renamed, 24), (larger, 44)):
         with pytest.raises(ExternalError, match=rf"24 of the {films} films of the external database .* chose"):
             refuse_chosen(one, chose)
-
-
-def test_digests_are_of_what_a_film_shows(tmp_path):
-    one, again = hospital(tmp_path / "one", FILMS), hospital(tmp_path / "again", {f"b{n}": f for n, f in FILMS.items()})
-    assert film_digests(one.thumbnails) == film_digests(again.thumbnails)
-    assert len(set(film_digests(one.thumbnails))) == len(FILMS)
-    assert not set(film_digests(one.thumbnails)) & set(film_digests(hospital(tmp_path / "other", OTHERS).thumbnails))
 
 
 def test_a_record_of_a_choice_is_read_and_anything_else_is_refused(tmp_path):

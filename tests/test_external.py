@@ -1,11 +1,16 @@
 """Other databases: every layout is read, near-duplicates are found, wrong ones are told in a sentence."""
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import grey_film, png, write_zip
 from test_catalogue import deep_entries, twelve_bits
 
+from tblib.audit import hospitals
+from tblib.audit.choice import LABEL, choosing, chose, names, reported, why_unknown
 from tblib.audit.external import (
     ExternalError,
     find,
@@ -16,6 +21,7 @@ from tblib.audit.external import (
     thumbnails_of,
     without_known,
 )
+from tblib.classifiers.choice import film_digests
 from tblib.classifiers.protocol import Calibration
 from tblib.films.database import DatabaseError, open_database
 from tblib.mitigation import ModelInput
@@ -135,6 +141,10 @@ def test_what_is_measured(tmp_path):
     assert good["shift"]["1"]["ks"] == 1
     assert good["shift"]["1"]["median"] == -1
     assert sum(good["histograms"]["0"]) == 12
+    assert good["recalibrated"]["specificity"] == 0.7
+    assert good["recalibrated"]["sensitivity"]["value"] == good["recalibrated"]["gap"]["value"] == 1
+    assert 0 < good["recalibrated"]["sensitivity"]["low"] < 1  # few films
+    assert set(good["calibration"]) == {"brier", "ece"}
 
 
 def test_an_inverted_model_is_called_so(tmp_path):
@@ -161,6 +171,144 @@ def test_copies_within_a_set_count_once(tmp_path):
     found = read_external(str(write_zip(tmp_path / "c.zip", films)), ModelInput(32))
     assert len(np.unique(found.group)) == 24
     assert len(found.target) == 27
+
+
+# --- films on which settings were chosen
+
+
+def test_digests_are_those_of_the_films_whatever_their_files_are_called_and_packed_like(tmp_path):
+    films = {f"normal/a{i}.png": grey_film(i) for i in range(12)} | {
+        f"tb/b{i}.png": grey_film(50 + i) for i in range(12)
+    }
+    files = {name: png(film) for name, film in films.items()}
+    renamed = {name.replace("normal/a", "0/").replace("tb/b", "1/x"): png(film, compress_level=0)
+               for name, film in films.items()}  # fmt: skip
+    one, other = (
+        read_external(str(write_zip(tmp_path / f"{name}.zip", entries)), ModelInput(side))
+        for name, entries, side in (("one", files, 32), ("other", renamed, 64))
+    )
+    assert other.files != one.files
+    digests = film_digests(one.thumbnails)
+    assert sorted(digests) == sorted(film_digests(other.thumbnails))
+    assert len(set(digests)) == 24
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in digests)
+    changed = one.thumbnails.copy()
+    changed[3, 0, 0] ^= 1
+    assert [
+        place for place, both in enumerate(zip(digests, film_digests(changed), strict=True)) if len(set(both)) > 1
+    ] == [3]
+
+
+@pytest.mark.parametrize(("shared", "found"), [(0, False), (1, False), (4, False), (5, True), (100, True)])
+def test_a_set_chose_if_a_twentieth_of_its_films_did(shared, found):
+    digests = [f"{i:016x}" for i in range(100)]
+    others = [f"{i:016x}" for i in range(1000, 1200)]
+    assert chose(digests, {"set": "s", "n": 200 + shared, "films": digests[:shared] + others}) is found
+    assert not chose(digests, None)
+    assert not chose(digests, {"set": "s", "n": 0, "films": []})
+
+
+RATE = {"value": 0.9, "low": 0.8, "high": 0.95}
+INTERNAL = {
+    "n": 40, "positives": 20, "auroc": {"value": 0.99, "low": 0.98, "high": 1.0}, "inverted": False, "ece": RATE,
+    "brier": RATE, "thresholds": {"0.5": 0.5, "sensitivity_90": 0.3},
+    "calibration": {"shift": 0.0, "temperature": 1.0, "note": ""},
+}  # fmt: skip
+INTERNAL["operating_points"] = {name: {"sensitivity": RATE, "specificity": RATE} for name in INTERNAL["thresholds"]}
+
+
+def audited(sets, chosen_by, of_tblib=True):
+    """What `hospitals.measure` needs of an audit of a model trained elsewhere, whose record has this `chosen_by`."""
+    told = {} if chosen_by is None else {"chosen_by": chosen_by}
+    run = SimpleNamespace(facts=lambda _: INTERNAL, table=lambda _: INSIDE.assign(part="test"))
+    network = SimpleNamespace(training=told) if of_tblib else None
+    return SimpleNamespace(
+        run=run, network=network, sets=sets, selected=None, replicates=100, seed=0, known_masks=None, trained_here=False
+    )
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Two sets of 24 films each."""
+    files = [{f"{label}/{i}.png": png(grey_film(first + 40 * (label == "tb") + i)) for label in ("normal", "tb")
+              for i in range(12)} for first in (0, 100)]  # fmt: skip
+    zips = [write_zip(tmp_path / f"{name}.zip", each) for name, each in zip(("first", "second"), files, strict=True)]
+    return [read_external(str(path), ModelInput(32)) for path in zips]
+
+
+def measured_sets(sets, chosen_by, shift=0.0, **how):
+    """Films of either class with logits that overlap, the positive class above."""
+    logits = [np.random.default_rng(0).normal(one.target + shift) for one in sets]
+    tables = [pd.DataFrame({"logit": each}) for each in logits]
+    return hospitals.measure(audited(sets, chosen_by, **how), tables)
+
+
+def test_of_each_set_it_is_known_whether_settings_were_chosen_on_it(sets):
+    by = {"set": "renamed", "n": 24, "films": film_digests(sets[1].thumbnails)}
+    assert [one["chose"] for one in measured_sets(sets, by)["sets"]] == [False, True]
+    assert [one["chose"] for one in measured_sets(sets, None)["sets"]] == [False, False]
+    assert [one["chose"] for one in measured_sets(sets, by, of_tblib=False)["sets"]] == [False, False]
+    half = by | {"films": by["films"][::2]}
+    assert [one["chose"] for one in measured_sets(sets, half)["sets"]] == [False, True]
+
+
+def test_a_set_that_chose_is_shown_and_called_so(sets):
+    by = {"set": "second", "n": 24, "films": film_digests(sets[1].thumbnails)}
+    found = measured_sets(sets, by)
+    found["predicted"] = {"inside": 0.99, "shuffled": 0.6, "auroc": RATE}
+    told, table = hospitals.finding(INTERNAL, found, ("N", "T")), hospitals.table(INTERNAL, found)
+    assert "The model does not hold on “first”: AUROC" in told
+    assert (
+        "Settings of the model were chosen on films of “second”, so that this is no external validation: AUROC" in told
+    )
+    assert re.search(r"Measured: [^;]* on “first”, whose interval (includes|does not include) it\.", told)
+    assert table.columns.tolist() == ["this database", "first", f"second ({LABEL})"]
+    figure = hospitals.figure(found, ("N", "T"))
+    assert [LABEL in ax.get_title() for ax in figure.axes] == [False, False, True]
+    assert f"second ({LABEL}): AUROC" in figure.get_label()
+    assert figure.get_label().startswith("On first the model")
+    only = found | {"sets": found["sets"][1:]}
+    told = hospitals.finding(INTERNAL, only, ("N", "T"))
+    assert told.startswith("How the model does elsewhere is not known: its settings were chosen on the films that were")
+    assert "hold on" not in told
+    assert "Measured" not in told
+    assert "not shown to do worse" not in told
+    assert hospitals.figure(only, ("N", "T")).get_label().startswith(f"On second ({LABEL}) the model")
+
+
+def test_what_a_threshold_that_is_not_set_anew_loses_is_told_with_its_specificity(sets):
+    high = measured_sets(sets[:1], None, shift=-3.0)  # hardly any film reaches the threshold
+    one = high["sets"][0]
+    assert one["points"]["sensitivity_90"]["sensitivity"]["value"] < 0.2
+    assert one["recalibrated"]["gap"]["value"] > 0.5
+    told = hospitals.finding(INTERNAL, high, ("N", "T"))
+    best, gap = one["recalibrated"]["sensitivity"], one["recalibrated"]["gap"]
+    assert "At a specificity of at least 70 % the best threshold there, chosen on these very films" in told
+    assert f"films, finds {100 * best['value']:.1f} %" in told
+    assert f"without recalibration {100 * gap['value']:.1f} points (" in told
+    cells = hospitals.table(INTERNAL, high)["first"]
+    assert cells[hospitals.BEST].startswith(f"{100 * best['value']:.1f} %")
+    assert cells[hospitals.LOST].startswith(f"{100 * gap['value']:.1f} points (")
+    assert "specificity" not in cells[hospitals.LOST]
+    assert re.match(r"0\.\d{3} \(", cells["calibration error"])
+    assert re.match(r"0\.\d{3} \(", cells["Brier score"])
+    low = measured_sets(sets[:1], None, shift=3.0)  # nearly every film reaches it
+    assert low["sets"][0]["recalibrated"]["gap"]["value"] <= 0
+    told = hospitals.finding(INTERNAL, low, ("N", "T"))
+    assert "that of validation has a lower specificity, so it lacks specificity and not sensitivity." in told
+    assert "without recalibration" not in told
+    assert hospitals.table(INTERNAL, low)["first"][hospitals.LOST].endswith("at a specificity below 70 %")
+
+
+def test_results_of_earlier_versions_are_those_of_models_without_a_choice():
+    old, new = {"set": "old"}, {"set": "new", "chose": True}
+    assert (reported([old, new]), choosing([old, new])) == ([old], [new])
+    assert names({"sets": [new, old]}) == {"chose": ["new"], "reported": ["old"]}
+    assert names({"sets": [old], "chosen_by": "new"}) == {"chose": ["new"], "reported": ["old"]}
+    assert names({"sets": [new], "chosen_by": "its own name"}) == {"chose": ["its own name", "new"], "reported": []}
+    assert why_unknown([old, new]) == ""
+    assert why_unknown([new]).endswith("given, new")
+    assert why_unknown([]) == "no films of another hospital were given"
 
 
 def test_montgomery_is_read_and_shares_no_film_with_the_kaggle_sample(films):

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from tblib.audit import baselines, colour, edit_effects, first_figure, hospitals, matched, power, regions, verdicts
+from tblib.audit.choice import LABEL
 from tblib.audit.effects import Effect
 from tblib.eda import balance, prevalence, sample, tone
 from tblib.eda import colour as spectra
@@ -417,6 +418,19 @@ def test_the_first_figure_says_it_in_a_sentence_with_and_without_other_hospitals
     assert "on other hospitals' films the model has 0.410 on elsewhere" in elsewhere.get_label()
     inverted = summary_of(found, cnn=found["cnn"] | {"auroc": {"value": 0.2, "low": 0.02, "high": 0.3}})
     assert inverted.axes[0].get_xlim()[0] < 0.1
+
+
+def test_the_first_figure_marks_films_on_which_settings_were_chosen():
+    area = {"value": 0.9, "low": 0.85, "high": 0.95}
+    blind = {"region": "outside the lungs", "mean": 0.8, "low": 0.7, "high": 0.9}
+    sets = [{"set": name, "auroc": area, "chose": name in ("b", "c")} for name in "bcad"]
+    figure = first_figure.figure({"region_ablation": [blind], "cnn": {"auroc": area}, "external": {"sets": sets[:3]}})
+    (ax,) = figure.axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()][2:] == ["The model: a*", "The model: b†", "The model: c†"]
+    assert f"† {LABEL}" in ax.get_xlabel()
+    assert "on other hospitals' films the model has 0.900 on a; on films on which its settings" in figure.get_label()
+    only = first_figure.figure({"region_ablation": [blind], "cnn": {"auroc": area}, "external": {"sets": sets[:1]}})
+    assert "other hospital" not in only.get_label() + only.axes[0].get_xlabel()
 
 
 def test_where_nothing_can_be_plotted_there_is_a_sentence():

@@ -209,9 +209,12 @@ def area(value: float) -> dict:
     ([0.2], "the spec may name the wrong class (positive_index)"),
     ([0.9, 0.2], "films of other hospitals do not tell, either"),
     ([0.5], "films of other hospitals do not tell, either"),
+    ([-0.9], "more films of other hospitals (external) would tell"),  # below 0: settings were chosen on these films
+    ([-0.9, 0.2], "the spec may name the wrong class (positive_index)"),
 ])  # fmt: skip
 def test_a_model_that_ranks_the_wrong_way_is_told_first_and_what_others_films_suggest(sets, sentence):
-    results = {"external": {"sets": [{"set": str(i), "auroc": area(value)} for i, value in enumerate(sets)]}}
+    rows = [{"set": str(i), "auroc": area(abs(value)), "chose": value < 0} for i, value in enumerate(sets)]
+    results = {"external": {"sets": rows}}
     told = orientation({"inverted": True, "auroc": area(0.3)}, results)
     assert "ranks the wrong way on these films" in told[0]
     assert sentence in told[0]

@@ -134,9 +134,11 @@ def test_weights_that_are_no_finite_numbers_are_refused(name, number, tmp_path):
     ("negative", ""), ("positive", " "), ("positive", 1),
     ("dropout", float("nan")), ("dropout", 1), ("width", 0), ("threads", 0), ("pos_weight", float("nan")),
     ("pos_weight", 0), ("mean", 10**400), ("threads", 10**6), ("bits", 99), ("mitigation", []),
+    ("chosen_by", "montgomery"), ("chosen_by", {"set": "m", "n": 1}), ("chosen_by", {"set": "m", "n": 1, "films": [1]}),
 ])  # fmt: skip
 def test_what_no_film_can_be_judged_by_is_refused_by_its_name(key, value, tmp_path):
-    facts, of_training = [PREPARATION, {"dropout": 0.1}], key in ("dropout", "width", "threads", "pos_weight")
+    facts = [PREPARATION, {"dropout": 0.1}]
+    of_training = key in ("dropout", "width", "threads", "pos_weight", "chosen_by")
     facts[of_training] = facts[of_training] | {key: value}
     save_model(tmp_path / "m.safetensors", CNN(32).state_dict(), *facts)
     with pytest.raises(ModelError, match=rf"m\.safetensors cannot be used: its {key} is .*Train again"):

@@ -2,22 +2,31 @@
 
 import base64
 import hashlib
+import json
 import re
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from conftest import MARKUP
+from conftest import MARKUP, done_with
 
 from tblib.audit import verdicts
+from tblib.audit.choice import LABEL
 from tblib.audit.verdicts import PHRASES
 from tblib.predict.predictor import describe, open_predictor, sample_contents, sample_films
+from tblib.report import compare, pipeline
 from tblib.report.chapters import chapter
-from tblib.report.first_screen import accuracy, headline
-from tblib.run import STEPS
+from tblib.report.compare import Compared, differences
+from tblib.report.first_screen import accuracy, first_screen, headline
+from tblib.run import STEPS, Run
 from tblib.show import tables, text
+from tblib.show.text import capital
+from tblib.system.schemas import check_facts
 from tblib.system.text import from_cell
 
 
@@ -103,6 +112,7 @@ def test_five_questions_are_answered_on_the_first_screen(page, smoke):
     assert "At other hospitals not measured" in told
     assert page.h1.get_text() == headline(smoke.facts("catalogue.json"), metrics, results)
     assert smoke.facts("run.json")["headline"] == page.h1.get_text()
+    assert smoke.facts("run.json")["sets"] == {"chose": [], "reported": []}
 
 
 def known(**changes) -> tuple[dict, dict, dict]:
@@ -111,10 +121,17 @@ def known(**changes) -> tuple[dict, dict, dict]:
     metrics = {"n": 100, "positives": 30, "majority_accuracy": 0.7, "inverted": False, "model": None}
     metrics |= {"accuracy": {"value": 0.95, "low": 0.9, "high": 0.98}, "auroc": {"value": 0.99, "low": 0.98, "high": 1}}
     rows = [{"cue": cue, "verdict": verdicts.get(cue, "NOT SHOWN")} for cue in PHRASES]
-    blind = {"region": "outside the lungs", "mean": 0.5, "low": changes.pop("blind", 0.4), "high": 0.6}
-    sets = [{"set": "x", "auroc": {"value": v, "low": v - 0.05, "high": v + 0.05}} for v in changes.pop("sets", ())]
+    blind = {"region": "outside the lungs", "seeds": 1, "sd": None, "mean": 0.5, "high": 0.6}
+    blind["low"] = changes.pop("blind", 0.4)
+    point = {"sensitivity": {"value": 0.8}, "specificity": {"value": 0.6}}
+    areas = [{"value": value, "low": value - 0.05, "high": value + 0.05} for value in changes.pop("sets", ())]
+    sets = [{"set": f"x{i}", "n": 50, "auroc": area, "points": {"0.5": point}} for i, area in enumerate(areas)]
+    for place in changes.pop("chose", ()):
+        sets[place]["chose"] = True
     summary = {"negative": "Normal", "positive": "Tuberculosis", "database": "films.zip"}
-    return summary, metrics | changes, {"verdicts": rows, "region_ablation": [blind], "external": {"sets": sets}}
+    results = {"verdicts": rows, "region_ablation": [blind], "external": {"sets": sets}, "saliency": {"gate": None}}
+    results |= {"planted": {"source": "this run"}, "mitigations": [], "truth": None}
+    return summary, metrics | changes, results
 
 
 WORSE = {"value": 0.72, "low": 0.62, "high": 0.8}
@@ -128,12 +145,84 @@ WORSE = {"value": 0.72, "low": 0.62, "high": 0.8}
     ({"blind": 0.7}, "Do not rely on this accuracy: films without their lungs give the class away, too."),
     ({"sets": [0.6]}, "Do not rely on this accuracy: it does not hold at another hospital."),
     ({"sets": [0.96]}, "No shortcut was shown"),
+    ({"sets": [0.6], "chose": [0]}, "No shortcut was shown, and the audit could have found one."),
+    ({"sets": [0.6, 0.7], "chose": [0]}, "Do not rely on this accuracy: it does not hold at another hospital."),
     ({"sets": [0.6, 0.7], "verdicts": {"tint": "USED"}}, "uses the tint, and it does not hold at 2 other hospitals."),
     ({"accuracy": WORSE}, "This accuracy is not shown to be better than calling every film Normal."),
     ({"inverted": True}, "Do not use this model on these films: it ranks Normal above Tuberculosis."),
 ])  # fmt: skip
 def test_the_headline_says_the_gravest_that_the_run_shows(changes, told):
     assert told in headline(*known(**changes))
+
+
+def test_films_on_which_settings_were_chosen_are_never_another_hospitals_evidence():
+    both = first_screen(*known(sets=[0.6, 0.9], chose=[0]))
+    elsewhere = both.numbers[2]
+    assert (elsewhere.of, elsewhere.value, elsewhere.interval) == ("At other hospitals", "0.900", "0.850 to 0.950")
+    assert "on 50 films of x1." in elsewhere.meaning
+    assert f"{capital(LABEL)}: x0 0.600 (0.550 to 0.650)." in elsewhere.meaning
+    assert "Also" not in elsewhere.meaning
+    assert not any("other hospitals" in sentence for sentence in both.missing)
+    only = first_screen(*known(sets=[0.6], chose=[0]))
+    elsewhere = only.numbers[2]
+    assert elsewhere.value == "not measured"
+    assert "chosen on the films that were given, x0, so nobody knows whether it holds elsewhere." in elsewhere.meaning
+    assert "x0 0.600 (0.550 to 0.650)" in elsewhere.meaning
+    unknown = "How the model does at other hospitals: its settings were chosen on the films that were given, x0."
+    assert unknown in only.missing
+    none = first_screen(*known())
+    assert none.numbers[2].meaning.startswith("No films of another hospital were given, so nobody knows")
+    assert "How the model does at other hospitals: no films of another hospital were given." in none.missing
+
+
+def test_the_record_of_a_run_names_the_sets_that_chose_and_those_that_are_reported(tmp_path, monkeypatch):
+    run, results = Run(tmp_path), known(sets=[0.6, 0.9], chose=[0])[2]
+    run.path("notebooks").mkdir()
+    for step in STEPS:
+        run.path(f"notebooks/{step.notebook}").touch()
+    monkeypatch.setattr("tblib.report.page.build_report", lambda *_: "A headline.")
+    monkeypatch.setattr(Run, "facts", lambda *_: results)
+    record = {"complete": True, "steps": {step.name: done_with({}) for step in STEPS}}
+    pipeline._finish(run, record, ran=False)
+    kept = json.loads(run.path("run.json").read_text(encoding="utf-8"))
+    assert kept["headline"] == "A headline."
+    assert kept["sets"] == {"chose": ["x0"], "reported": ["x1"]}
+    check_facts("run.json", kept | dict.fromkeys(("name", "database", "finished", "device", "precision"), "")
+                | {"threads": 1})  # fmt: skip
+
+
+def test_the_verdicts_name_the_sets_that_chose_apart():
+    *_, results = known(sets=[0.6, 0.9], chose=[1])
+    results |= {"held_out": {"auroc": {"value": 0.9}}, "cnn": {"auroc": {"value": 0.9, "low": 0.8, "high": 0.95}}}
+    told = verdicts.finding(results)[2]
+    assert "On films of other hospitals the model has AUROC 0.600 (0.550 to 0.650) on x0, inside 0.900" in told
+    assert told.endswith("On films on which its settings were chosen it has AUROC 0.900 (0.850 to 0.950) on x1.")
+    rows = verdicts.key_figures(results)
+    assert rows["AUROC on x0 (other hospital)"] == "0.600 (0.550 to 0.650)"
+    assert rows[f"AUROC on x1 ({LABEL})"] == "0.900 (0.850 to 0.950)"
+    results["external"]["sets"] = results["external"]["sets"][1:]
+    told = verdicts.finding(results)[2]
+    assert "not known: its settings were chosen on the films that were given, x1. On films on which" in told
+    assert "On films of other hospitals" not in told
+
+
+def record_of(name: str, value: float, chose: bool) -> Compared:
+    """What a comparison needs of a run that judged the set m."""
+    films = pd.DataFrame({"file": list("abcdef"), "target": [0, 1] * 3, "group": range(6), "logit": np.arange(6.0)})
+    _, metrics, results = known(sets=[value])
+    results["external"]["sets"][0] |= {"set": "m", "chose": chose}
+    run = SimpleNamespace(folder=Path(name), facts=lambda _: {"database": "films.zip"})
+    metrics |= dict.fromkeys(("sensitivity", "specificity"), metrics["accuracy"])
+    return Compared(run, metrics, results, name, ("CNN", "0" * 64), {"m": films})
+
+
+def test_runs_side_by_side_say_whose_settings_were_chosen_on_a_set():
+    runs = [record_of("plain", 0.6, chose=False), record_of("chosen", 0.7, chose=True)]
+    assert [compare.row(one)["AUROC on m"] for one in runs] == [
+        "0.600 (0.550 to 0.650)", f"0.700 (0.650 to 0.750), {LABEL}",
+    ]  # fmt: skip
+    assert [each["on"] for each in differences(runs)] == [f"m ({LABEL}: chosen)"]
+    assert [each["on"] for each in differences([runs[0], record_of("other", 0.6, chose=False)])] == ["m"]
 
 
 @pytest.mark.parametrize(("value", "told"), [

@@ -66,6 +66,26 @@ def test_each_column_that_a_reader_needs_is_named_where_it_is_lacking_or_of_anot
             check_table(file, table.head(0))
 
 
+def test_what_is_kept_of_sets_that_chose_is_checked():
+    record = {"steps": {}, "complete": False}
+    check_facts("run.json", record | {"sets": {"chose": ["m"], "reported": []}})
+    with pytest.raises(SchemaError, match="sets has no reported"):
+        check_facts("run.json", record | {"sets": {"chose": ["m"]}})
+    training = {
+        "schedule": "cosine",
+        "device": "cpu",
+        "precision": "fp32",
+        "pos_weight": 1.0,
+        "epochs": 1,
+        "threads": 1,
+    }
+    training |= {"best_epoch": 1.0, "films_per_second": 9.0}
+    for by in (None, {"set": "m", "n": 2, "films": ["a", "b"]}):
+        check_facts("training.json", training | {"chosen_by": by})
+    with pytest.raises(SchemaError, match="chosen_by has no films"):
+        check_facts("training.json", training | {"chosen_by": {"set": "m", "n": 2}})
+
+
 @pytest.mark.parametrize(("text", "told"), [
     (b"", "no JSON"), (b'{"a": 1', "no JSON"), (b"\x80", "no JSON"), (b"[" * 100_000, "no JSON"),
     (b'{"a": NaN}', "NaN is no finite number"), (b'{"a": 1e999}', "1e999 is no finite number"),

@@ -14,7 +14,8 @@ from tblib.audit.effects import probability
 from tblib.audit.jobs import Job
 from tblib.audit.mitigations import EDITED_FILMS
 from tblib.audit.pairs import Viewers, added, only
-from tblib.audit.study import Audit, mean_and_sd, over_seeds
+from tblib.audit.study import Audit
+from tblib.audit.trainings import mean_and_sd, over_seeds
 from tblib.audit.views import BLIND, REGIONS, WHOLE
 from tblib.films.cues import EDITED
 from tblib.metrics import Scored, bootstrap_weights
@@ -60,7 +61,8 @@ def _jobs(audit: Audit, channels: int) -> list[Job]:
     others = [read_images(one.database, one.files, given) for one in audit.sets]
     shared: dict[str, npt.NDArray[Any]] = {"images": images, "target": audit.target[rows], "train": audit.train[rows]}
     whole = shared | {"groups": audit.groups[rows], "edited": np.stack([np.stack([pairs.edited, pairs.placebo])])}
-    whole |= {"others": np.concatenate([np.empty((0, *given.shape), np.uint8), *others])}
+    none = np.empty((0, *given.shape), np.uint8)
+    whole |= {"others": np.concatenate([none, *others]), "drawn": none}
     masked = shared | {"masks": audit.masks_in_files(rows)}
     how = {"training": audit.training}
     jobs = [Job(fits.mitigated, whole, how | {"seed": seed, "mitigation": None}) for seed in seeds]

@@ -16,7 +16,7 @@ from tblib.films.database import Database, DatabaseError, data_path, open_databa
 from tblib.films.depth import shared_depth
 from tblib.films.duplicates import THUMBNAIL, duplicate_groups, duplicate_pairs
 from tblib.films.film import FilmError, resized
-from tblib.metrics import Scored, bootstrap_weights, calibration, proportions, ranking
+from tblib.metrics import Scored, bootstrap_weights, calibration, lost_sensitivity, proportions, ranking, sensitivity_at
 from tblib.mitigation import ModelInput
 
 LEAST = 10  # minimum films per class of a usable set
@@ -203,6 +203,7 @@ def measure(
         "auroc": area._asdict(),
         "inverted": bool(area.high is not None and area.high < 0.5),
         "points": {name: _point(scored, threshold) for name, threshold in points.items()},
+        "recalibrated": _recalibrated(scored, points[FROZEN], weights),
         "calibration": {name: value._asdict() for name, value in calibration(calibrated, weights).items()},
         "shift": {str(label): _shift(logits[target == label], internal, label) for label in (0, 1)},
         "histograms": {str(label): _histogram(scored.score[target == label]) for label in (0, 1)},
@@ -211,13 +212,23 @@ def measure(
             for label in (0, 1)
         },
         "method": f"bootstrap of duplicate groups within classes, {replicates} samples, seed {seed}; proportions: "
-        "Wilson; KS of logits",
+        "Wilson; KS of logits; recalibrated: the best threshold of each sample",
     }
 
 
 def _point(scored: Scored, threshold: float) -> dict[str, Any]:
     shares = proportions(scored, threshold)
     return {"threshold": threshold} | {name: shares[name]._asdict() for name in ("sensitivity", "specificity")}
+
+
+def _recalibrated(scored: Scored, threshold: float, weights: Floats) -> dict[str, Any]:
+    """The best sensitivity of any threshold at `LEAST_SPECIFICITY`, and how much of it the one from validation lacks
+    (``gap``; below 0 only if its specificity is lower)."""
+    return {
+        "specificity": LEAST_SPECIFICITY,
+        "sensitivity": sensitivity_at(scored, LEAST_SPECIFICITY, weights)._asdict(),
+        "gap": lost_sensitivity(scored, threshold, LEAST_SPECIFICITY, weights)._asdict(),
+    }
 
 
 def _shift(logits: Floats, internal: pd.DataFrame, label: int) -> dict[str, float]:

@@ -21,7 +21,8 @@ from tblib.audit.effects import flipped
 from tblib.audit.external import ExternalSet
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import Viewers, added
-from tblib.audit.study import FEWEST, MATCHED_ON, Audit, mean_and_sd, over_seeds
+from tblib.audit.study import FEWEST, MATCHED_ON, Audit
+from tblib.audit.trainings import mean_and_sd, over_seeds
 from tblib.films.cues import JUDGES
 from tblib.metrics import Estimate, Scored, bootstrap_weights
 from tblib.mitigation import ModelInput, chosen

@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from tblib.arrays import Floats
 from tblib.audit.first_figure import conclusion
 from tblib.audit.pairs import BATCH, enlarged
-from tblib.audit.study import Audit, over_seeds
+from tblib.audit.study import Audit
+from tblib.audit.trainings import over_seeds
 from tblib.audit.views import BLIND, REGIONS, WHOLE
 from tblib.eda.baselines import RULE
 from tblib.metrics import ranking

@@ -29,7 +29,7 @@ from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
 from tblib.films.edits import three_channels
 from tblib.films.film import grey_of, resized
-from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights, label_p, label_ps_within, ranking
+from tblib.metrics import Estimate, Scored, bootstrap_weights, label_p, label_ps_within, ranking
 from tblib.mitigation import FindsLungs, ModelInput, needs_lungs, on_films
 from tblib.phantoms import lungs
 from tblib.run import GIVEN, Run, usable
@@ -433,20 +433,3 @@ def style_scores(films: pd.DataFrame, target: Ints, group: Ints, seed: int) -> F
     if of_class.min() >= FEWEST:
         score[carried] = cross_validated(kinds, target[carried], group[carried], seed, kind="logistic")
     return score
-
-
-def over_seeds(films: Scored, weights: Floats, logits: list[Floats]) -> dict[str, float | None]:
-    """Mean AUROC of several CNNs on the same films, its sd over CNNs (None of one), and an interval over films.
-
-    Only targets and groups of `films` are used; bootstrap `weights` are float (R, N), `logits` float (N,) per CNN.
-    """
-    each = [replace(films, score=score) for score in logits]
-    values = [float(auroc(one, np.ones((1, len(one.target))))[0]) for one in each]
-    low, high = np.quantile(np.mean([auroc(one, weights) for one in each], axis=0), [0.025, 0.975])
-    return mean_and_sd(values) | {"low": float(low), "high": float(high)}
-
-
-def mean_and_sd(values: list[float]) -> dict[str, float | None]:
-    """Mean and standard deviation; None where there are too few values for them."""
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)) if values else None, "sd": sd}

@@ -37,3 +37,19 @@ def gain(of: tuple[Floats, Floats], over: tuple[Floats, Floats], seed: int) -> E
     k-th trainings of both have the same seed, and all were scored on the same films and replicates."""
     pairs = min(len(of[0]), len(over[0]))
     return over_trainings(of[0][:pairs] - over[0][:pairs], of[1][:pairs] - over[1][:pairs], seed)
+
+
+def over_seeds(films: Scored, weights: Floats, logits: list[Floats]) -> dict[str, float | None]:
+    """Mean AUROC of several CNNs on the same films, its sd over CNNs (None of one), and an interval over films.
+
+    Only targets and groups of `films` are used; bootstrap `weights` are float (R, N), `logits` float (N,) per CNN.
+    """
+    values, replicates = areas(films, weights, logits)
+    low, high = np.quantile(replicates.mean(axis=0), [0.025, 0.975])
+    return mean_and_sd(values.tolist()) | {"low": float(low), "high": float(high)}
+
+
+def mean_and_sd(values: list[float]) -> dict[str, float | None]:
+    """Mean and standard deviation; None where there are too few values for them."""
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)) if values else None, "sd": sd}

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tblib.audit.choice import LABEL, choosing, reported, why_unknown
 from tblib.audit.effects import THRESHOLDS, Effect, holm, is_used
 from tblib.audit.views import BLIND, BLIND_WIDE, WIDEST
 from tblib.eda.prevalence import odds_text
@@ -324,13 +325,19 @@ def _lungs(results: dict[str, Any]) -> str:
         text += f", and {mean_sd(wide)} if {WIDEST} px (of {SIDE}) around the lungs are painted over as well"
     if whole > 0.5:
         text += f". That is {percent((row['mean'] - 0.5) / (whole - 0.5), 0)} of what the model has above chance"
-    sets = results["external"]["sets"]
-    if not sets:
-        return f"{text}. How the model does on films of other hospitals was not measured."
-    where = "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in sets)
-    return (
-        f"{text}. On films of other hospitals the model has AUROC {where}, inside {estimate(results['cnn']['auroc'])}."
+    return f"{text}. {_elsewhere(results['external']['sets'], estimate(results['cnn']['auroc']))}"
+
+
+def _elsewhere(sets: list[dict[str, Any]], inside: str) -> str:
+    """The model on films of other hospitals, apart from those on which its settings were chosen."""
+    others, own = (
+        "; ".join(f"{estimate(one['auroc'])} on {one['set']}" for one in some)
+        for some in (reported(sets), choosing(sets))
     )
+    text = f"How the model does on films of other hospitals is not known: {why_unknown(sets)}."
+    if others:
+        text = f"On films of other hospitals the model has AUROC {others}, inside {inside}."
+    return f"{text} On films on which its settings were chosen it has AUROC {own}." if own else text
 
 
 def table(results: dict[str, Any]) -> pd.DataFrame:
@@ -387,5 +394,6 @@ def key_figures(results: dict[str, Any]) -> dict[str, str]:
     """Rows for the table of key figures at the top of the report."""
     rows = {f"Verdict on {row['cue']}": row["verdict"] for row in results["verdicts"]}
     for one in results["external"]["sets"]:
-        rows[f"AUROC on {one['set']} (other hospital)"] = estimate(one["auroc"])
+        what = LABEL if choosing([one]) else "other hospital"
+        rows[f"AUROC on {one['set']} ({what})"] = estimate(one["auroc"])
     return rows

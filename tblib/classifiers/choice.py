@@ -8,6 +8,7 @@ from tblib.films.database import data_path
 from tblib.system.schemas import SchemaError, parsed
 
 HOLDS = 0.05  # share of a set's films that chose, by which the set did; fewer are duplicates by chance
+DIGITS = 16  # hexadecimal, of a film's digest: 64 bits, so that no two of a million films agree by chance
 Choice = dict[str, Any]  # set: its name; n: its films; films: their digests (`film_digests`)
 
 
@@ -20,7 +21,7 @@ def film_digests(thumbnails: Pixels) -> list[str]:
 
     They stay the same if a film is renamed, packed elsewhere or saved anew without loss.
     """
-    return [hashlib.sha256(thumbnail.tobytes()).hexdigest()[:16] for thumbnail in thumbnails]
+    return [hashlib.sha256(thumbnail.tobytes()).hexdigest()[:DIGITS] for thumbnail in thumbnails]
 
 
 def read_choice(file: str) -> Choice:

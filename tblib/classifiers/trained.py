@@ -211,18 +211,11 @@ WANTED: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {  # metadata 
         "width": (_is_count, "a whole number above 0"),
         "threads": (lambda value: _is_count(value) and value <= MOST_THREADS, f"a whole number, 1 to {MOST_THREADS}"),
         "pos_weight": (lambda value: is_number(value) and value > 0, "a finite number above 0"),
-        "chosen_by": (lambda value: is_choice(value), "a record of the films that chose"),
+        "chosen_by": (is_choice, "a set, its number of films and their digests"),
     },
 }
-OPTIONAL = (
-    "channels",
-    "bits",
-    "mitigation",
-    "width",
-    "threads",
-    "pos_weight",
-    "chosen_by",
-)  # evaluation needs the last two
+# Evaluation needs the last two.
+OPTIONAL = ("channels", "bits", "mitigation", "width", "chosen_by", "threads", "pos_weight")
 
 
 def _facts(path: Path, metadata: dict[str, str], name: str) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from tblib.arrays import TblibError
+from tblib.audit.choice import LABEL, choosing
 from tblib.metrics import Estimate, Scored, auroc, bootstrap_weights
 from tblib.run import GIVEN, MODEL, Run, judged, run_folder
 from tblib.show import tables
-from tblib.show.text import NONE, estimate, how_many, interval_of, mean_and_interval
+from tblib.show.text import NONE, estimate, how_many, interval_of, listed, mean_and_interval
 from tblib.system.files import ROOT, file_digest, replacing, write_table
 from tblib.system.text import RESEARCH_USE, printable
 
@@ -112,7 +113,9 @@ def row(one: Compared) -> dict[str, str]:
         "AUROC": estimate(metrics["auroc"]) + (" (ranks the wrong way)" if metrics["inverted"] else ""),
         **{name: estimate(metrics[name], True) for name in ("sensitivity", "specificity")},
     }
-    cells |= {f"AUROC on {found['set']}": estimate(found["auroc"]) for found in one.results["external"]["sets"]}
+    for found in one.results["external"]["sets"]:
+        label = f", {LABEL}" if choosing([found]) else ""
+        cells[f"AUROC on {found['set']}"] = estimate(found["auroc"]) + label
     region = next((r for r in one.results["region_ablation"] if r["region"] == "outside the lungs"), None)
     if region:
         cells["small CNNs outside the lungs, AUROC"] = mean_and_interval(region)
@@ -120,20 +123,33 @@ def row(one: Compared) -> dict[str, str]:
 
 
 def differences(runs: list[Compared]) -> list[dict[str, str]]:
-    """One row per pair of runs and set of films that both judged: the first one's AUROC minus the second one's."""
+    """One row per pair of runs and set of films that both judged: the first one's AUROC minus the second one's.
+
+    Of a set it says on the settings of which run's model were chosen on it: the comparison favours that one.
+    """
     rows = []
     for one, other in combinations(runs, 2):
         names = [printable(each.run.folder.name) for each in (one, other)]
         for name in [name for name in one.films if name in other.films]:
             same = one.data == other.data if name == HERE else None
             both = None if same is False else _paired(one.films[name], other.films[name])
-            cells = {"minus": f"{names[0]} − {names[1]}", "on": name}
+            cells = {"minus": f"{names[0]} − {names[1]}", "on": name + _chosen_by(name, (one, other))}
             if both is None:
                 rows.append(cells | {"films": NONE, "difference of the AUROC": OTHER_FILMS})
                 continue
             text = estimate(interval_of(_difference(both)._asdict()))
             rows.append(cells | {"films": str(len(both)), "difference of the AUROC": text})
     return rows or [{"minus": "no two runs judged the same set of films"}]
+
+
+def _chosen_by(name: str, runs: tuple[Compared, Compared]) -> str:
+    """Which runs' models had settings chosen on a set of films, to follow its name; empty if none."""
+    own = [
+        printable(run.run.folder.name)
+        for run in runs
+        if any(found["set"] == name for found in choosing(run.results["external"]["sets"]))
+    ]
+    return f" ({LABEL}: {listed(own)})" if own else ""
 
 
 def _paired(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame | None:

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from tblib.audit.choice import LABEL, choosing, reported, why_unknown
 from tblib.audit.effects import THRESHOLDS
 from tblib.audit.verdicts import COLOURS, DECISIVE, PHRASES, STRENGTH, UNDECIDED, USED, without_lungs
 from tblib.show.evaluation import WHETHER_SEEN
-from tblib.show.text import captioned, estimate, how_many, listed, percent
+from tblib.show.text import capital, captioned, estimate, how_many, listed, percent
 
 IN_BRIEF = {  # what each verdict means, in a line
     "DECISIVE": "The model uses it, and most of its accuracy rests on it.",
@@ -95,7 +96,7 @@ def _reasons(metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
     reasons = [f"the model uses {listed(used)}"] if used else []
     if not used and without_lungs(results)["low"] > GIVEN_AWAY:
         reasons.append("films without their lungs give the class away, too")
-    failed = [one for one in results["external"]["sets"] if _falls(one["auroc"], metrics["auroc"])]
+    failed = [one for one in reported(results["external"]["sets"]) if _falls(one["auroc"], metrics["auroc"])]
     where = "another hospital" if len(failed) == 1 else f"{len(failed)} other hospitals"
     return [*reasons, f"it does not hold at {where}"] if failed else reasons
 
@@ -148,10 +149,12 @@ def _without_lungs(results: dict[str, Any]) -> Number:
 
 
 def _elsewhere(summary: dict[str, Any], results: dict[str, Any]) -> Number:
-    sets = results["external"]["sets"]
-    link = "shortcuts-other-hospitals"
+    sets, link = reported(results["external"]["sets"]), "shortcuts-other-hospitals"
+    chosen = "; ".join(f"{one['set']} {estimate(one['auroc'])}" for one in choosing(results["external"]["sets"]))
+    chosen = f" {capital(LABEL)}: {chosen}." if chosen else ""
     if not sets:
-        meaning = "No films of another hospital were given, so nobody knows whether it holds elsewhere."
+        unknown = capital(why_unknown(results["external"]["sets"]))
+        meaning = f"{unknown}, so nobody knows whether it holds elsewhere.{chosen}"
         return Number("At other hospitals", "not measured", "", meaning, link)
     first = min(sets, key=lambda one: one["auroc"]["value"])
     own = next(iter(first["points"].values()))
@@ -161,9 +164,8 @@ def _elsewhere(summary: dict[str, Any], results: dict[str, Any]) -> Number:
         f"{percent(own['sensitivity']['value'], 0)} of the {summary['positive']} films and clears "
         f"{percent(own['specificity']['value'], 0)} of the {summary['negative']} ones."
     )
-    return Number(
-        "At other hospitals", *_texts(first["auroc"]), f"{meaning}{f' Also: {others}.' if others else ''}", link
-    )
+    also = f" Also: {others}." if others else ""
+    return Number("At other hospitals", *_texts(first["auroc"]), f"{meaning}{also}{chosen}", link)
 
 
 def _texts(area: dict[str, Any]) -> tuple[str, str]:
@@ -181,8 +183,9 @@ def _missing(metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
     """What the run did not measure."""
     by = {kind: [PHRASES[row["cue"]] for row in results["verdicts"] if row["verdict"] == kind] for kind in STRENGTH}
     model, power, gate = metrics["model"], results["planted"], results["saliency"]["gate"]
+    unknown = why_unknown(results["external"]["sets"])
     told = {
-        "Films of other hospitals: none were given.": not results["external"]["sets"],
+        f"How the model does at other hospitals: {unknown}.": unknown,
         f"Whether the model uses {listed(by[UNDECIDED])}: the audit cannot decide it on these films.": by[UNDECIDED],
         "Where the model looks: its gradients are not known.": gate is None,
         "Where the model looks: its saliency maps failed the sanity check.": gate is not None and not gate["open"],

@@ -26,7 +26,8 @@ TERMS = {  # term -> its meaning; the order is that of the glossary
     "cannot have learnt the cue. The model has to react more than these.",
     "power": "how often the audit finds a cue that was planted on purpose. Where the power is low, finding nothing "
     "means nothing.",
-    "external validation": "scoring films of another hospital, which the model was not trained on.",
+    "external validation": "scoring films of another hospital, on which the model was not trained and its settings "
+    "were not chosen.",
 }
 OTHERWISE = r"(?! spectr)"  # the power of a spectrum is another one
 LINKED = {term: re.compile(rf"(?<![\w-]){re.escape(term)}s?(?![\w-]){OTHERWISE}", re.IGNORECASE) for term in TERMS}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tblib.audit.choice import names
 from tblib.report.checks import refuse_early
 from tblib.report.declared import schema
 from tblib.report.notebook import read_record, working_alone
@@ -230,6 +231,7 @@ def _finish(run: Run, record: dict[str, Any], ran: bool) -> Path:
                 f"it anew: {run.command('--only', step.name)}"
             )
     record["headline"] = build_report(run, record)
+    record["sets"] = names(run.facts("shortcuts.json")["external"])
     write_json(run.path("run.json"), record)
     return run.path("report.html")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from tblib.audit.choice import choosing, reported
 from tblib.eda.baselines import RULE
 from tblib.show.text import captioned, estimate, listed, percent
 
@@ -13,7 +14,7 @@ def orientation(metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
     if not metrics["inverted"]:
         return []
     told = f"The model ranks the wrong way on these films: its AUROC, {estimate(metrics['auroc'])}, lies below 0.5."
-    sets = [one for one in results["external"]["sets"] if one["auroc"]["low"] is not None]
+    sets = [one for one in reported(results["external"]["sets"]) if one["auroc"]["low"] is not None]
     right, wrong = ([one for one in sets if side(one["auroc"])] for side in (_above, _below))
     if right and not wrong:
         where = listed([f"{one['set']} ({estimate(one['auroc'])})" for one in right])
@@ -24,7 +25,9 @@ def orientation(metrics: dict[str, Any], results: dict[str, Any]) -> list[str]:
     if wrong and not right:
         where = listed([f"{one['set']} ({estimate(one['auroc'])})" for one in wrong])
         return [f"{told} So it does on {where}: the spec may name the wrong class (positive_index). Check it first."]
-    what = "films of other hospitals do not tell, either" if sets else "films of other hospitals (external) would tell"
+    more = "more " if choosing(results["external"]["sets"]) else ""  # than those on which its settings were chosen
+    what = f"{more}films of other hospitals (external) would tell"
+    what = "films of other hospitals do not tell, either" if sets else what
     return [f"{told} Whether its spec names the wrong class or these films turn it round, {what}."]
 
 

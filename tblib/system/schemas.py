@@ -60,7 +60,11 @@ STEP = _object(
     | {"seconds": NUMBER, "files": _each(TEXT), "versions": _each(TEXT), "parameters": PARAMETERS}
 )
 JSON: dict[str, Schema] = {
-    "run.json": _object({"steps": _each(STEP), "complete": TRUTH}, {"parameters": _each(PARAMETERS), "headline": TEXT})
+    "run.json": _object(
+        {"steps": _each(STEP), "complete": TRUTH},
+        {"parameters": _each(PARAMETERS), "headline": TEXT}
+        | {"sets": _object(_named("chose reported", _list(TEXT)))},  # films of other hospitals
+    )
     | {
         "if": _object({"complete": {"const": True}}),
         "then": _object(_named("name database finished device precision", TEXT) | {"threads": COUNT}),
@@ -81,7 +85,8 @@ JSON: dict[str, Schema] = {
         _named("epochs threads", COUNT)
         | _named("best_epoch films_per_second", NUMBER)
         | _named("schedule device precision", TEXT)
-        | {"pos_weight": POSITIVE}
+        | {"pos_weight": POSITIVE},
+        {"chosen_by": _object({"set": TEXT, "n": COUNT, "films": _list(TEXT)}) | {"type": ["object", "null"]}},
     ),
     "model.json": _object(
         _named("name kind model digest", NAME)
@@ -133,7 +138,7 @@ JSON: dict[str, Schema] = {
                     | {"type": ["object", "null"]}  # null of a model without gradients
                 }
             ),
-            "external": _object({"sets": _list(_object({"set": TEXT, "auroc": ESTIMATE}))}),
+            "external": _object({"sets": _list(_object({"set": TEXT, "auroc": ESTIMATE}, {"chose": TRUTH}))}),
         }
     ),
 }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tblib.audit.choice import labelled
 from tblib.report.review import topics_films, topics_model
 from tblib.report.review.reviewed import SYNTHETIC, Answer, Reviewed, place
 from tblib.show.text import LABELS, estimate, interval_of, mean_and_interval, of_trainings, own_point, point_text
@@ -51,10 +52,10 @@ def figures(run: Reviewed) -> list[dict[str, Any]]:
     """Every estimate of the card as numbers, one per metric and set of films: name, films, on, value, low, high."""
     own = f"{run.judged}, threshold {run.own_point['threshold']:g}"
     rows = [{"name": name, "on": own, "films": run.metrics["n"]} | run.metrics[name] for name in METRICS]
-    for one in run.sets:
+    for one in run.sets + run.chosen_on:
         rates = one["points"][own_point(run.metrics["operating_points"])]
         for name, found in (("auroc", one["auroc"]), *((rate, rates[rate]) for rate in ("sensitivity", "specificity"))):
-            rows.append({"name": name, "on": printable(one["set"]), "films": one["n"]} | found)
+            rows.append({"name": name, "on": printable(labelled(one)), "films": one["n"]} | found)
     return rows
 
 
@@ -137,11 +138,11 @@ def _at_other_points(run: Reviewed) -> Iterator[Answer]:
 
 def _elsewhere(run: Reviewed) -> Iterator[Answer]:
     own = own_point(run.metrics["operating_points"])
-    for one in run.sets:
+    for one in run.sets + run.chosen_on:
         rates = [f"{rate} {estimate(one['points'][own][rate], True)}" for rate in ("sensitivity", "specificity")]
         told = ", ".join([f"AUROC {estimate(one['auroc'])}", *rates])
         yield Answer(
-            f"{printable(one['set'])}, {one['n']:,} films ({one['positives']:,} positive)", told, "", ELSEWHERE
+            f"{printable(labelled(one))}, {one['n']:,} films ({one['positives']:,} positive)", told, "", ELSEWHERE
         )
     if not run.sets:
         yield _of("Films of other hospitals", topics_films.external(run))

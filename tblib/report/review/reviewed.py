@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tblib.arrays import TblibError
+from tblib.audit.choice import choosing, reported, why_unknown
 from tblib.films.kaggle import KAGGLE_FOLDER
 from tblib.report.anchors import anchor
 from tblib.run import GIVEN, Run
@@ -123,9 +124,18 @@ class Reviewed:
 
     @property
     def sets(self) -> list[dict[str, Any]]:
-        """Results on films of other hospitals, one per set."""
-        found: list[dict[str, Any]] = self.shortcuts["external"]["sets"]
-        return found
+        """Results on films of other hospitals, one per set; those on which settings were chosen are `chosen_on`."""
+        return reported(self.shortcuts["external"]["sets"])
+
+    @property
+    def chosen_on(self) -> list[dict[str, Any]]:
+        """Results on films on which settings of the model were chosen, one per set: no external validation."""
+        return choosing(self.shortcuts["external"]["sets"])
+
+    @property
+    def why_unknown(self) -> str:
+        """Why it is not known how the model does at other hospitals; empty if it was measured."""
+        return printable(why_unknown(self.shortcuts["external"]["sets"]))
 
 
 def reviewed(run: Run, record: dict[str, Any]) -> Reviewed:

@@ -5,7 +5,9 @@ what is not, either of which may be empty.
 """
 
 from collections.abc import Callable
+from typing import Any
 
+from tblib.audit.choice import LABEL
 from tblib.report.review.reviewed import NOT_TOLD, Reviewed, Said
 from tblib.show.text import capital, estimate, how_many
 from tblib.system.text import printable
@@ -25,18 +27,23 @@ def sources(run: Reviewed) -> Said:
     if run.synthetic:
         return f"{told} All are SYNTHETIC.", ""
     claimed = f" The database names a source for {run.claimed:,} of them." if run.claimed else ""
-    elsewhere = f" Other hospitals: {_sets(run)}." if run.sets else ""
+    elsewhere = f" Other hospitals: {_each(run.sets)}." if run.sets else ""
     return (
-        told + claimed + elsewhere,
+        told + claimed + elsewhere + _chosen_on(run),
         "hospitals as confirmed by anything but the database itself, and how far its patients stand for others.",
     )
 
 
-def _sets(run: Reviewed) -> str:
+def _each(sets: list[dict[str, Any]]) -> str:
     return "; ".join(
         f"{printable(one['set'])}: {one['n']:,} films ({one['positives']:,} positive), AUROC {estimate(one['auroc'])}"
-        for one in run.sets
+        for one in sets
     )
+
+
+def _chosen_on(run: Reviewed) -> str:
+    """Sets on which settings of the model were chosen, as a sentence after others; empty if there is none."""
+    return f" {capital(LABEL)}, so no external validation: {_each(run.chosen_on)}." if run.chosen_on else ""
 
 
 def criteria(run: Reviewed) -> Said:
@@ -136,15 +143,15 @@ def data_use(run: Reviewed) -> Said:
 def external(run: Reviewed) -> Said:
     """Films of other hospitals."""
     if not run.sets:
-        return "", "no films of other hospitals were given to the run."
-    return f"{_sets(run)}.", ""
+        return "", f"how it does elsewhere: {run.why_unknown}.{_chosen_on(run)}"
+    return f"{_each(run.sets)}.{_chosen_on(run)}", ""
 
 
 def clusters(run: Reviewed) -> Said:
     """Hospitals apart."""
     if not run.sets:
-        return "", "differences between hospitals: no films of other hospitals were given to the run."
-    return f"Each set of films on its own: {_sets(run)}.", "differences between hospitals within the database."
+        return "", f"differences between hospitals: {run.why_unknown}."
+    return f"Each set of films on its own: {_each(run.sets)}.", "differences between hospitals within the database."
 
 
 def differences(run: Reviewed) -> Said:
@@ -154,7 +161,7 @@ def differences(run: Reviewed) -> Said:
         return f"The films {seen} those that it was trained on.", NOT_TOLD + "those films themselves."
     here = "Test films are of the same database as the training films."
     if not run.sets:
-        return here, "films of other hospitals; none were given to the run."
+        return here, f"films of other hospitals: {run.why_unknown}."
     return f"{here} Films of other hospitals: scores of either class are compared.", "their eligibility criteria."
 
 

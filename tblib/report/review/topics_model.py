@@ -5,6 +5,7 @@ what is not, either of which may be empty.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from tblib.films.kaggle import KAGGLE_DATASET
 from tblib.report.review.reviewed import NOT_TOLD, Reviewed, Said
@@ -94,9 +95,15 @@ def training(run: Reviewed) -> Said:
         f"Adam, {facts['epochs']} epochs in batches of {facts['batch_size']}, learning rate {facts['lr']:g} by the "
         f"schedule {facts['schedule']}; binary cross-entropy with positives weighted {facts['pos_weight']:.3g}; "
         f"augmentation: {changes}; mitigation: {facts['mitigation'] or 'none'}; seed {facts['seed']}. No "
-        "hyperparameter was tuned by the run.",
+        f"hyperparameter was tuned by the run.{_chosen_by(facts)}",
         "",
     )
+
+
+def _chosen_by(facts: dict[str, Any]) -> str:
+    """On which films settings were chosen before the training, as a sentence after others; empty if on none."""
+    by = facts.get("chosen_by")
+    return f" Before it, settings were chosen by results on {by['n']:,} films of {printable(by['set'])}." if by else ""
 
 
 def selection(run: Reviewed) -> Said:
@@ -209,7 +216,8 @@ def failures(run: Reviewed) -> Said:
 def limitations(run: Reviewed) -> Said:
     """Limits of the study."""
     first = "SYNTHETIC films" if run.synthetic else "labels that are the database's own"
-    where = "" if run.sets else ", no films of other hospitals"
+    where = ", no films of other hospitals" + " but those on which settings were chosen" * bool(run.chosen_on)
+    where = "" if run.sets else where
     return f"{capital(first)}{where}, cues that are listed and edits like these: see the model card's caveats.", ""
 
 
@@ -313,7 +321,7 @@ def users(_run: Reviewed) -> Said:
 
 def next_steps(run: Reviewed) -> Said:
     """What remains."""
-    what = "more films of other hospitals" if run.sets else "films of other hospitals (external)"
+    what = "more films of other hospitals" if run.sets or run.chosen_on else "films of other hospitals (external)"
     return f"Validation on {what}.", ""
 
 
