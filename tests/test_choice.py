@@ -4,15 +4,23 @@ import json
 
 import numpy as np
 import pytest
-from conftest import png
+from conftest import png, write_zip
 
 from tblib.audit.external import ExternalError, read_external, refuse_chosen
 from tblib.audit.trainings import areas, gain, over_trainings
+from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.classifiers.choice import ChoiceError, read_choice
+from tblib.classifiers.trained import load_model, train_run
+from tblib.films.database import open_database
 from tblib.metrics import Scored, bootstrap_weights
 from tblib.mitigation import ModelInput
 from tblib.phantoms.phantom import phantom_film
 from tblib.phantoms.presets import CLASSES
+from tblib.prepare import prepare
+from tblib.report.checks import refuse_early
+from tblib.report.parameters import check_parameters
+from tblib.run import open_run
+from tblib.train import Training
 
 FILMS, OTHERS = (
     {
@@ -30,6 +38,14 @@ def hospital(folder, films):
     return read_external(str(folder), ModelInput(32))
 
 
+@pytest.fixture
+def record(tmp_path):
+    """The record of a choice, as a study leaves it."""
+    path = tmp_path / "choice.json"
+    path.write_text(json.dumps({"set": "there", "n": 2, "films": ["a", "b"], "chosen": "lesions"}))
+    return path
+
+
 def test_a_set_that_chose_is_refused_under_another_name_and_when_it_is_a_part_of_a_larger_one(tmp_path):
     chose, other = hospital(tmp_path / "chose", FILMS), hospital(tmp_path / "other", OTHERS)
     refuse_chosen(other, chose)
@@ -40,14 +56,12 @@ def test_a_set_that_chose_is_refused_under_another_name_and_when_it_is_a_part_of
             refuse_chosen(one, chose)
 
 
-def test_a_record_of_a_choice_is_read_and_anything_else_is_refused(tmp_path):
-    path = tmp_path / "choice.json"
-    path.write_text(json.dumps({"set": "there", "n": 2, "films": ["a", "b"], "chosen": "lesions"}))
-    assert read_choice(str(path)) == {"set": "there", "n": 2, "films": ["a", "b"]}
+def test_a_record_of_a_choice_is_read_and_anything_else_is_refused(record, tmp_path):
+    assert read_choice(str(record)) == {"set": "there", "n": 2, "films": ["a", "b"]}
     for wrong in ("{", "[]", '{"set": "there", "n": 3, "films": ["a"]}', '{"set": "there", "n": 0, "films": []}'):
-        path.write_text(wrong)
+        record.write_text(wrong)
         with pytest.raises(ChoiceError, match="parameter chosen_by"):
-            read_choice(str(path))
+            read_choice(str(record))
     with pytest.raises(ChoiceError, match="cannot be read"):
         read_choice(str(tmp_path / "nowhere.json"))
 
@@ -74,3 +88,32 @@ def test_a_gain_is_paired_and_its_interval_covers_trainings_and_films():
     better = areas(films, weights, [logits + 2 * target for _ in range(3)])
     assert gain(better, alike, 0).low > 0
     assert gain(alike, better, 0).high < 0
+
+
+def test_which_films_chose_is_kept_with_the_model(demo, record, tmp_path):
+    database, run = open_database(demo), open_run(str(tmp_path / "run"))
+    save_catalogue(run, build_catalogue(database))
+    prepare(run, database, 32, 0)
+    train_run(run, Training(epochs=1, width=4), str(record))
+    known = {"set": "there", "n": 2, "films": ["a", "b"]}
+    assert load_model(run.path("model.safetensors")).training["chosen_by"] == known
+    assert run.facts("training.json")["chosen_by"] == known
+    train_run(run, Training(epochs=1, width=4))
+    assert "chosen_by" not in load_model(run.path("model.safetensors")).training
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "told"),
+    [
+        ({"chosen_by": "nowhere.json"}, ChoiceError, "nowhere.json, cannot be read"),
+        ({"external": "{other}", "selection": "{other}"}, ExternalError, "named twice"),
+        ({"external": "{other},{other}"}, ExternalError, "named twice"),
+        ({"selection": "{demo}"}, ExternalError, "the one that the run trains on"),
+        ({"selection": "nowhere.zip"}, ExternalError, "nowhere.zip cannot be used"),
+    ],
+)
+def test_what_cannot_choose_or_report_is_told_before_the_first_step(given, error, told, demo, tmp_path):
+    places = {"other": write_zip(tmp_path / "other.zip", {n: png(f) for n, f in OTHERS.items()}), "demo": demo}
+    asked = check_parameters({name: text.format(**places) for name, text in given.items()})
+    with pytest.raises(error, match=told):
+        refuse_early(asked, {"training", "shortcuts"}, str(demo))

@@ -177,7 +177,9 @@ def test_the_other_remedies_in_training_learn_too(mitigation):
     films = np.where(LABEL[:, None, None] == 1, with_block(FILMS), FILMS)
     groups = 2 * LABEL + (np.arange(N) % 2)
     none = np.empty((0, 2, 1, SIDE, SIDE), np.uint8)
-    scores = np.array(mitigated(films, none, FILMS[:0], LABEL, groups, TRAIN, FILMS[:0], mitigation, 0, SMALL)["logits"])
+    scores = np.array(
+        mitigated(films, none, FILMS[:0], LABEL, groups, TRAIN, FILMS[:0], mitigation, 0, SMALL)["logits"]
+    )
     held = LABEL[~TRAIN] == 1
     assert (scores[held][:, None] > scores[~held][None]).mean() > 0.9
 
