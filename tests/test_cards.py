@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -212,6 +213,13 @@ def test_films_on_which_settings_were_chosen_are_no_external_validation_in_any_a
         "k, 9 films (4 positive)", f"m ({LABEL}), 9 films (4 positive)",
     ]  # fmt: skip
     assert list(_elsewhere(only))[-1].status == "not reported"
+
+
+def test_training_on_drawn_lesions_is_told():
+    known = hospitals_of([])
+    assert "SYNTHETIC" not in TOPICS["training"](known)[0]
+    drawn = replace(known, preparation={"drawn": {"films": 7}})
+    assert "Besides, 7 negative films with SYNTHETIC lesions trained it as positive." in TOPICS["training"](drawn)[0]
 
 
 def answers(facts, checklist: str) -> list[str]:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -18,6 +19,7 @@ from PIL import Image
 from tblib.audit import baselines, colour, edit_effects, first_figure, hospitals, matched, power, regions, verdicts
 from tblib.audit.choice import LABEL
 from tblib.audit.effects import Effect
+from tblib.dataset import Augmentation, TBDataset
 from tblib.eda import balance, prevalence, sample, tone
 from tblib.eda import colour as spectra
 from tblib.films.database import open_database
@@ -93,6 +95,20 @@ def displayed(monkeypatch):
     got = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: got.append(data))
     return got
+
+
+def test_films_with_drawn_lesions_say_so_in_a_batch_and_in_words():
+    films = np.random.default_rng(0).integers(0, 256, (8, 32, 32), dtype=np.uint8)
+    data = TBDataset(films, np.array([0, 0, 0, 1, 1, 1, 1, 1]), torch.device("cpu"))
+    told = {"negative": "N", "positive": "T", "parts": {"train": {"N": 3, "T": 2}}, "mean": 1.0, "sd": 1.0}
+    split = pd.DataFrame({"duplicate_group": range(5), "part": "train"})
+    assert "SYNTHETIC" not in preparation.finding(told, split)
+    assert set(training.batch(data, told, Augmentation(), "black", 8, 0)[1]) == {"N", "T"}
+    told["drawn"] = {"films": 3}
+    shown, names = training.batch(data, told, Augmentation(), "black", 8, 0)
+    assert {name: names.count(name) for name in set(names)} == {"N": 3, "T": 2, "T, SYNTHETIC lesions": 3}
+    assert "3 T, SYNTHETIC lesions" in training.batch_figure(shown, names).get_label()
+    assert "In training 3 films of N are also seen with SYNTHETIC lesions" in preparation.finding(told, split)
 
 
 def test_an_alt_text_goes_with_the_picture_and_synthetic_films_are_stamped(displayed):

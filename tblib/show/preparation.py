@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tblib.show.plots import CLASSES, FONT, entry, legend_below, panels
-from tblib.show.text import percent
+from tblib.show.text import how_many, percent
 
 
 def figure(split: pd.DataFrame) -> Figure:
@@ -39,5 +39,16 @@ def finding(content: dict[str, Any], split: pd.DataFrame) -> str:
     kept = "No duplicate group is" if not parted else f"{parted} duplicate groups are"
     return (
         f"{kept} in more than one part: {parts}. All parts are normalised by the grey levels of the training part: "
-        f"mean {content['mean']:.3f}, sd {content['sd']:.3f}."
+        f"mean {content['mean']:.3f}, sd {content['sd']:.3f}.{_drawn(content)}"
+    )
+
+
+def _drawn(content: dict[str, Any]) -> str:
+    """How many training films carry drawn lesions, as a sentence; nothing if none does."""
+    if "drawn" not in content:
+        return ""
+    count = how_many(content["drawn"]["films"], "film")
+    return (
+        f" In training {count} of {content['negative']} are also seen with SYNTHETIC lesions, drawn into their lungs "
+        f"from phantoms, as {content['positive']}; no film that is scored has any."
     )

@@ -8,11 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tblib.arrays import Floats, Pixels
-from tblib.dataset import Augmentation, TBDataset, augment, augmentation_parameters, batches
+from tblib.arrays import Pixels
+from tblib.dataset import Augmentation, TBDataset, augment, augmentation_parameters
 from tblib.show.plots import GREY, INK, PURPLE, WIDTH, draw_film, legend_below, panels, tiles
 from tblib.show.text import captioned, how_many, percent
 
+DRAWN = "SYNTHETIC lesions"
 PARTS = (("train", "training (augmented)", GREY, "--"), ("val", "validation", PURPLE, "-"))
 
 
@@ -54,23 +55,29 @@ def finding(outcome: dict[str, Any], history: pd.DataFrame) -> str:
     )
 
 
-def batch(data: TBDataset, augmentation: Augmentation, padding: str, count: int, seed: int) -> tuple[Pixels, Floats]:
-    """One batch of the data set, augmented as in training: films uint8 (count, S, S[, 3]), targets (count,)."""
+def batch(
+    data: TBDataset, preparation: dict[str, Any], augmentation: Augmentation, padding: str, count: int, seed: int
+) -> tuple[Pixels, list[str]]:
+    """One batch of the training part, augmented as in training: films uint8 (count, S, S[, 3]), and what each is: its
+    class, and whether its lesions are drawn. `preparation` is the content of ``preparation.json``."""
     generator = torch.Generator().manual_seed(seed)
-    films, targets = next(batches(data, count, generator))
+    rows = data.order(generator)[:count]
+    films, targets = data[rows]
     moves = augmentation_parameters(len(films), generator).to(films.device)
     moved = augment(films, augmentation, moves, padding=padding).round().byte().permute(0, 2, 3, 1)
     shown = moved.cpu().numpy()
-    return shown[..., 0] if data.channels == 1 else shown, targets.cpu().double().numpy()
+    own = len(data) - preparation.get("drawn", {}).get("films", 0)  # drawn ones come last
+    names = [preparation["positive" if target else "negative"] for target in targets.tolist()]
+    names = [f"{name}, {DRAWN}" if row >= own else name for name, row in zip(names, rows.tolist(), strict=True)]
+    return shown[..., 0] if data.channels == 1 else shown, names
 
 
-def batch_figure(films: Pixels, targets: Floats, classes: tuple[str, str]) -> Figure:
+def batch_figure(films: Pixels, names: list[str]) -> Figure:
     """The films of one augmented batch, each with its class."""
-    names = [classes[int(target)] for target in targets]
-    counts = ", ".join(f"{names.count(name)} {name}" for name in classes)
+    counts = "; ".join(f"{names.count(name)} {name}" for name in sorted(set(names)))
     figure, axes = tiles(len(films), 4, f"The CNN sees films shifted, turned and scaled: {counts}, in one batch.", 1)
     for ax, film, name in zip(axes, films, names, strict=True):
-        draw_film(ax, film, name)
+        draw_film(ax, film, name.replace(", ", ",\n"))
     return figure
 
 

@@ -6,7 +6,8 @@ others at random. What the audit should find is therefore known. In one more set
 other styles than the audit's edits. Networks at the strength that verdicts read are judged once more as the budget
 `quick` does it: on fewer films, by reference networks trained on fewer films.
 
-An interrupted study goes on: each training is kept. ``python -m tests.benchmarks.controls [set …]``
+An interrupted study goes on: each training is kept. ``python -m tests.benchmarks.controls [--few] [set …]``; with
+``--few`` networks are judged on few films alone, which is what the power that `quick` quotes rests on.
 """
 
 from __future__ import annotations
@@ -199,10 +200,12 @@ def networks(number: int) -> list[Network]:
     return planned
 
 
-def study(number: int) -> None:
+def study(number: int, ways: Iterable[int] = WAYS) -> None:
     """Train all networks of a set and judge them, on all films and on few; finished trainings are kept."""
     whole, planned = audit_of(number), networks(number)
     chosen = {FILMS: planned} | ({} if number == STYLED else {FEW: [each for each in planned if on_few(each)]})
+    chosen = {most: each for most, each in chosen.items() if most in ways}
+    planned = [each for each in planned if any(each in some for some in chosen.values())]
     audits = {most: replace(whole, budget=WAYS[most]) for most in chosen}
     films = {most: edited_films(audit, True) for most, audit in audits.items()}
     for most, answers in zip(chosen, trained(whole, [*films.values()], planned, number), strict=True):
@@ -394,9 +397,10 @@ def store() -> None:
 
 
 if __name__ == "__main__":
-    numbers = [int(text) for text in sys.argv[1:]] or [*SETS, STYLED]
+    few = "--few" in sys.argv
+    numbers = [int(text) for text in sys.argv[1:] if text != "--few"] or [*SETS, *(() if few else (STYLED,))]
     for number in numbers:
-        study(number)
+        study(number, (FEW,) if few else WAYS)
     print(markdown())
     if {row["set"] for row in results(SETS, FEW)} == set(SETS):
         store()

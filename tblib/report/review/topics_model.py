@@ -95,8 +95,16 @@ def training(run: Reviewed) -> Said:
         f"Adam, {facts['epochs']} epochs in batches of {facts['batch_size']}, learning rate {facts['lr']:g} by the "
         f"schedule {facts['schedule']}; binary cross-entropy with positives weighted {facts['pos_weight']:.3g}; "
         f"augmentation: {changes}; mitigation: {facts['mitigation'] or 'none'}; seed {facts['seed']}. No "
-        f"hyperparameter was tuned by the run.{_chosen_by(facts)}",
+        f"hyperparameter was tuned by the run.{_drawn(run.preparation)}{_chosen_by(facts)}",
         "",
+    )
+
+
+def _drawn(facts: dict[str, Any]) -> str:
+    """How many training films carry drawn lesions, as a sentence after others; empty if none does."""
+    count = facts.get("drawn", {}).get("films", 0)
+    return (
+        f" Besides, {how_many(count, 'negative film')} with SYNTHETIC lesions trained it as positive." if count else ""
     )
 
 
