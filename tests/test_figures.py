@@ -440,11 +440,11 @@ def test_the_first_figure_marks_films_on_which_settings_were_chosen():
     area = {"value": 0.9, "low": 0.85, "high": 0.95}
     blind = {"region": "outside the lungs", "mean": 0.8, "low": 0.7, "high": 0.9}
     sets = [{"set": name, "auroc": area, "chose": name in ("b", "c")} for name in "bcad"]
-    figure = first_figure.figure({"region_ablation": [blind], "cnn": {"auroc": area}, "external": {"sets": sets[:3]}})
+    figure = first_figure.figure({"region_ablation": [blind], "cnn": {"auroc": area}, "external": {"sets": sets}})
     (ax,) = figure.axes
-    assert [tick.get_text() for tick in ax.get_yticklabels()][2:] == ["The model: a*", "The model: b†", "The model: c†"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()][2:] == ["The model: a*", "The model: d*", "The model: b†"]
     assert f"† {LABEL}" in ax.get_xlabel()
-    assert "on other hospitals' films the model has 0.900 on a; on films on which its settings" in figure.get_label()
+    assert "on other hospitals' films the model has 0.900 on a, 0.900 on d; on films on which its" in figure.get_label()
     only = first_figure.figure({"region_ablation": [blind], "cnn": {"auroc": area}, "external": {"sets": sets[:1]}})
     assert "other hospital" not in only.get_label() + only.axes[0].get_xlabel()
 

@@ -12,6 +12,7 @@ from tblib.films.artefacts import artefacts
 from tblib.films.boxes import Box, box_around
 from tblib.films.film import Film, resized
 from tblib.mitigation import (
+    DRAWN,
     IN_TRAINING,
     MID_GREY,
     ON_FILMS,
@@ -52,10 +53,11 @@ def test_names_are_joined_by_plus_and_put_in_order():
         chosen("equalize")
 
 
-def test_none_is_the_resized_film():
+@pytest.mark.parametrize("mitigation", [None, *DRAWN, *IN_TRAINING])
+def test_what_is_done_in_training_leaves_films_as_they_are(mitigation):
     film = grey_film(1, 200)
-    np.testing.assert_array_equal(ModelInput(64).of(film), resized(film, 64))
-    np.testing.assert_array_equal(ModelInput(64, "randomise").of(film), resized(film, 64))
+    np.testing.assert_array_equal(ModelInput(64, mitigation).of(film), resized(film, 64))
+    assert on_films(mitigation) is None
 
 
 def test_what_finds_the_lungs_must_be_known_where_it_is_needed():
@@ -203,7 +205,7 @@ def test_the_lung_network_travels_in_the_model_file(tmp_path, demo, monkeypatch)
 
 
 def test_each_mitigation_is_explained():
-    assert all(len(text) > 20 for text in (ON_FILMS | IN_TRAINING).values())
+    assert all(len(text) > 20 for text in (ON_FILMS | DRAWN | IN_TRAINING).values())
 
 
 @pytest.mark.parametrize("mitigation", [None, "lung_crop", "equalise", "lung_crop+smooth"])
