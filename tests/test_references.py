@@ -1,5 +1,6 @@
 """Reference networks: the films they train on carry every cue equally often in both classes, or not at all."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tblib.audit import power
 from tblib.audit.edited import PUT, edited_films
 from tblib.audit.references import OUTSIDE, SEEN, VARIANTS, judged, measure, neutral_films, put_chances
 from tblib.audit.study import Audit, open_audit
+from tblib.audit.training_films import training_films
 from tblib.catalogue import build_catalogue, usable
 from tblib.films import cues
 from tblib.films.artefacts import artefacts, facts
@@ -18,6 +21,7 @@ from tblib.films.database import open_database
 from tblib.films.film import Film
 from tblib.mitigation import ModelInput
 from tblib.phantoms.demo import write_demo
+from tblib.phantoms.lungs import lung_network
 from tblib.phantoms.presets import CLEAN, Prevalence
 
 MARKS = ("marker", "white_rectangle", "bordered")
@@ -54,7 +58,7 @@ def carried(films: np.ndarray) -> pd.DataFrame:
 
 def test_exposed_films_carry_every_cue_as_often_in_both_classes(unequal):
     audit, table = unequal
-    exposed, _ = neutral_films(audit, np.arange(len(table)))
+    exposed, _ = neutral_films(audit, np.arange(len(table)), audit.pictures(np.arange(len(table))))
     assert exposed.shape == (VARIANTS, len(table), 512, 512)
     found = carried(exposed.reshape(-1, 512, 512))
     positive = np.tile(audit.target == 1, VARIANTS)
@@ -67,7 +71,7 @@ def test_exposed_films_carry_every_cue_as_often_in_both_classes(unequal):
 
 def test_unexposed_films_carry_no_marks(unequal):
     audit, table = unequal
-    _, unexposed = neutral_films(audit, np.arange(len(table)))
+    _, unexposed = neutral_films(audit, np.arange(len(table)), audit.pictures(np.arange(len(table))))
     found = carried(unexposed[0])
     for name in MARKS:
         assert table[name].mean() > 0.15
@@ -129,6 +133,47 @@ def test_the_rarer_class_is_not_left_out_of_the_references_films(audit):
     assert audit.train[rows].all()
     positives = int((audit.target[audit.train] == 1).sum())
     assert int(audit.target[rows].sum()) == min(positives, audit.budget.films // 2)
+
+
+def drawing(audit) -> Audit:
+    """The same audit of a model that was trained on drawn lesions, too."""
+    told = audit.model.preparation | {"drawn": {"films": 1, "sha256": ""}}
+    return replace(audit, model=replace(audit.model, preparation=told))
+
+
+def test_references_of_a_model_trained_on_drawn_lesions_are_trained_on_some_too(audit):
+    plain, drawn = training_films(audit), training_films(drawing(audit))
+    count = len(plain.rows)
+    assert not audit.draws
+    np.testing.assert_array_equal(plain.rows, audit.reference_rows)
+    np.testing.assert_array_equal(plain.images, audit.images[audit.reference_rows])
+    negative = np.flatnonzero(plain.target == 0)
+    for name in ("rows", "target", "groups", "images"):
+        np.testing.assert_array_equal(getattr(drawn, name)[:count], getattr(plain, name))
+    np.testing.assert_array_equal(drawn.of[count:], negative)
+    np.testing.assert_array_equal(drawn.rows[count:], plain.rows[negative])
+    assert (drawn.target[count:] == 1).all()
+    assert not set(drawn.groups[count:]) & set(audit.groups)
+    assert (drawn.images[count:] != plain.images[negative]).any((1, 2)).all()
+    films = edited_films(audit)
+    found, without = measure(drawing(audit), films), measure(audit, films)
+    assert found.trained_on == len(drawn.rows)
+    assert all(found.logits[way].shape == each.shape for way, each in without.logits.items())
+    assert any((found.logits[way] != each).any() for way, each in without.logits.items())
+    assert power.measure(drawing(audit), films, found)["curve"]
+
+
+def test_drawn_lesions_come_with_cues_as_often_as_films_without_them(unequal):
+    """Otherwise a reference network could learn a cue from them."""
+    audit, table = unequal
+    every = np.arange(len(table))
+    films = {"images": np.stack(audit.pictures(every)), "groups": audit.target, "lungs": lung_network(), "draws": True}
+    own = training_films(SimpleNamespace(**vars(audit), reference_rows=every, **films))
+    exposed, _ = neutral_films(audit, own.rows, own.pictures)
+    found, positive = carried(exposed.reshape(-1, *exposed.shape[2:])), np.tile(own.target == 1, VARIANTS)
+    for name in MARKS:
+        shares = [found.loc[which, name].mean() for which in (positive, ~positive)]
+        assert abs(np.diff(shares)[0]) < 0.25, name
 
 
 def test_references_are_augmented_as_the_model_is(audit):

@@ -21,6 +21,7 @@ from tblib.audit.jobs import Job
 from tblib.audit.pairs import Viewers, added
 from tblib.audit.references import References
 from tblib.audit.study import Audit
+from tblib.audit.training_films import training_films
 from tblib.films.cues import AUDITED, EDITED, Cue
 from tblib.metrics import Estimate, Scored, label_p, wilson
 from tblib.show.plots import FONT, INK, SERIES, legend_below, panels, whiskers
@@ -119,19 +120,23 @@ def _planted_p(audit: Audit, cue: Cue, planted: Mask) -> float:
 
 
 def _plant_jobs(audit: Audit, films: EditedFilms, plants: list[tuple[Cue, float, int, Mask]]) -> list[Job]:
-    rows = audit.reference_rows
-    pictures, masks = audit.pictures(rows), None if audit.edit_masks is None else audit.edit_masks[rows]
+    own = training_films(audit)
+    masks = None if audit.edit_masks is None else audit.edit_masks[own.rows]
     names = {cue.name: cue for cue, *_ in plants}
     seen = Viewers(audit.input)
-    put = {name: added(cue, pictures, seen, audit.seed, masks=masks).edited for name, cue in names.items()}
-    shared: dict[str, npt.NDArray[Any]] = {"plain": audit.images[rows], "target": audit.target[rows]}
+    put = {name: added(cue, own.pictures, seen, audit.seed, masks=masks).edited for name, cue in names.items()}
+    shared: dict[str, npt.NDArray[Any]] = {"plain": own.images, "target": own.target}
     shared |= {"held_out": audit.images[~audit.train]}
     arrays = {}
     for name in names:
         edited, placebo = films.only({name}).stacked()
         arrays[name] = shared | {"put": put[name], "edited": edited, "placebo": placebo}
     return [
-        Job(fits.planted, {**arrays[cue.name], "carries": on}, {"training": audit.reference_training, "seed": seed})
+        Job(
+            fits.planted,
+            {**arrays[cue.name], "carries": on[own.of]},
+            {"training": audit.reference_training, "seed": seed},
+        )
         for cue, _, seed, on in plants
     ]
 

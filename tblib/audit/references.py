@@ -21,6 +21,7 @@ from tblib.audit.edited import PUT, EditedFilms, Way
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import Pairs, spared, typical_markers
 from tblib.audit.study import Audit
+from tblib.audit.training_films import TrainingFilms, training_films
 from tblib.films.cues import EDITED, LAYERS, Cue, put_marker, without, without_boxes
 
 SEEN = 0.4  # least share of the exposed films of either class that carry a cue, even if hardly any does by nature
@@ -51,22 +52,23 @@ def measure(audit: Audit, films: EditedFilms, trained_here: bool | None = None) 
     are unexposed.
     """
     here = audit.trained_here if trained_here is None else trained_here
-    tested, rows = films.only(judged(audit)), audit.reference_rows
+    tested, own = films.only(judged(audit)), training_films(audit)
     how = audit.reference_training
-    shared: dict[str, npt.NDArray[Any]] = {"target": audit.target[rows], "groups": audit.groups[rows]}
+    shared: dict[str, npt.NDArray[Any]] = {"target": own.target, "groups": own.groups}
     shared |= {"held_out": audit.images[audit.held_out_rows]}
     named = tested.only({name for name, _ in tested.pairs} - {OUTSIDE[0]})
     seen = named.seen()
     seen = seen if seen.pairs else named
-    found = audit.jobs(_named(audit, seen, shared, how, here), "reference networks")
+    found = audit.jobs(_named(audit, seen, own, shared, how, here), "reference networks")
     logits = seen.split(_both(found)) if found else {}
     if found:  # what small networks cannot see, as a file's number of channels, moves none of them
         unseen = {way: len(pairs.rows) for way, pairs in named.pairs.items() if way not in seen.pairs}
         logits |= {way: np.zeros((len(found), 2, count)) for way, count in unseen.items()}
     areas = tuple(fits.area(audit.held_out_with(np.array(one["logits"]))) or 0.5 for one in found)
     if OUTSIDE in tested.pairs and audit.budget.outside_references:
-        logits[OUTSIDE] = _both(audit.jobs(_outside(audit, tested.pairs[OUTSIDE], shared, how), "outside references"))
-    return References(logits, areas, len(rows))
+        jobs = _outside(audit, tested.pairs[OUTSIDE], own, shared, how)
+        logits[OUTSIDE] = _both(audit.jobs(jobs, "outside references"))
+    return References(logits, areas, len(own.rows))
 
 
 def _both(found: list[dict[str, Any]]) -> Floats:
@@ -75,13 +77,18 @@ def _both(found: list[dict[str, Any]]) -> Floats:
 
 
 def _named(
-    audit: Audit, films: EditedFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any], here: bool
+    audit: Audit,
+    films: EditedFilms,
+    own: TrainingFilms,
+    shared: dict[str, npt.NDArray[Any]],
+    how: dict[str, Any],
+    here: bool,
 ) -> list[Job]:
     """Networks for the cues of the table: exposed all of them, or those of even seeds."""
     if not films.pairs:
         return []
     edited, placebo = films.stacked()
-    halves = neutral_films(audit, audit.reference_rows)
+    halves = neutral_films(audit, own.rows, own.pictures)
     return [
         Job(
             fits.reference,
@@ -92,11 +99,12 @@ def _named(
     ]
 
 
-def _outside(audit: Audit, pairs: Pairs, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]) -> list[Job]:
+def _outside(
+    audit: Audit, pairs: Pairs, own: TrainingFilms, shared: dict[str, npt.NDArray[Any]], how: dict[str, Any]
+) -> list[Job]:
     """Networks for all outside the lungs, trained on films with the outside of another film, of either class."""
-    rows = audit.reference_rows
     arrays = shared | {"edited": pairs.edited, "placebo": pairs.placebo}
-    arrays |= {"images": audit.images[rows], "masks": audit.masks[rows]}
+    arrays |= {"images": own.images, "masks": audit.masks[own.rows]}
     seeds = range(audit.budget.outside_references)
     return [Job(fits.outside_reference, arrays, {"seed": seed, "training": how}) for seed in seeds]
 
@@ -106,8 +114,9 @@ def judged(audit: Audit) -> set[str]:
     return set(audit.existing) | ({cue.name for cue in EDITED} if audit.budget.planted else set())
 
 
-def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
-    """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) or (…, S, S, 3) each, from the films at `rows`."""
+def neutral_films(audit: Audit, rows: Ints, pictures: list[Pixels]) -> tuple[Pixels, Pixels]:
+    """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) or (…, S, S, 3) each, from `pictures` of the films at
+    `rows`. One with drawn lesions carries cues as a film of its own class does."""
     table, target = audit.films.iloc[rows].reset_index(drop=True), audit.target[rows]
     carried = {cue.name: _carried(audit, cue)[rows] for cue in EDITED}
     put = {name: put_chances(each, target, SEEN) for name, each in carried.items()}
@@ -133,7 +142,6 @@ def neutral_films(audit: Audit, rows: Ints) -> tuple[Pixels, Pixels]:
                 made.append(audit.input.of(film))
         return made
 
-    pictures = audit.pictures(rows)
     films = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, film) for place, film in enumerate(pictures))
     stacked = np.ascontiguousarray(np.array(films, np.uint8).swapaxes(0, 1))
     return stacked[:VARIANTS], stacked[VARIANTS:]

@@ -101,6 +101,11 @@ class Audit:
         left = self.run.facts("training.json")
         return all(left.get(name) == value for name, value in self.network.training.items())
 
+    @property
+    def draws(self) -> bool:
+        """Whether the model was trained on drawn lesions, too."""
+        return self.network is not None and "drawn" in self.network.preparation
+
     @cached_property
     def reference_training(self) -> dict[str, Any]:
         """The same for reference networks and planted cues, but for what makes the model blind to some changes."""
