@@ -189,10 +189,7 @@ def prepare(
     part = split(table, seed)
     model_input, digest = _model_input(run, size, done, channels)
     decode_images(database, films["file"].tolist(), run.path("images.npy"), model_input)
-    rows = films[["file", "label", "duplicate_group"]].assign(
-        cues=cue_groups(films), part=part, target=(films["label"] == database.positive).astype(int)
-    )
-    rows.insert(0, "image", np.arange(len(rows)))
+    rows = _split_table(films, part, database.positive)
     negative = rows.loc[(part == "train") & (rows["target"] == 0), "file"].tolist()
     digest |= _draw(run, database, negative if "lesions" in chosen(mitigation) else [], model_input, seed)
     statistics = _statistics(run, rows.loc[part == "train", "image"].to_numpy())
@@ -213,6 +210,15 @@ def prepare(
     write_table(run.path("split.csv"), rows)
     write_json(run.path("preparation.json"), content)
     return content
+
+
+def _split_table(films: pd.DataFrame, part: pd.Series, positive: str) -> pd.DataFrame:
+    """The content of ``split.csv``."""
+    rows = films[["file", "label", "duplicate_group"]].assign(
+        cues=cue_groups(films), part=part, target=(films["label"] == positive).astype(int)
+    )
+    rows.insert(0, "image", np.arange(len(rows)))
+    return rows
 
 
 def _draw(run: Run, database: Database, files: list[str], model_input: ModelInput, seed: int) -> dict[str, Any]:
