@@ -264,6 +264,7 @@ def test_a_set_that_chose_is_shown_and_called_so(sets):
     assert re.search(r"Measured: [^;]* on “first”, whose interval (includes|does not include) it\.", told)
     assert table.columns.tolist() == ["this database", "first", f"second ({LABEL})"]
     found["sets"][1]["auroc"]["value"] = 0.1  # the worst is not the one to begin with
+    assert "chosen by results on “second”" in told
     figure = hospitals.figure(found, ("N", "T"))
     assert [LABEL in ax.get_title() for ax in figure.axes] == [False, False, True]
     assert f"second ({LABEL}): AUROC" in figure.get_label()

@@ -301,3 +301,31 @@ def test_reference_levels_are_those_of_one_phantom_whatever_the_tone():
     assert np.abs(np.quantile(one, [0.1, 0.5, 0.9]) - wanted).max() < 8
     cropped = ModelInput(128, "lung_crop+reference_levels", network).of(film)
     assert len(np.unique(cropped)) > 30
+
+
+def test_the_recommended_settings_train_a_model_that_is_evaluated_and_answers(tmp_path, demo):
+    """``parameters/mitigated.yml`` at the least size and width: its names are known, and its record can be read."""
+    from dataclasses import fields
+
+    from tblib.catalogue import build_catalogue, save_catalogue
+    from tblib.classifiers.trained import train_run
+    from tblib.evaluate import evaluate
+    from tblib.films.database import open_database
+    from tblib.predict.predictor import open_predictor
+    from tblib.prepare import prepare
+    from tblib.report.declared import NOTEBOOKS
+    from tblib.report.parameters import check_parameters, read_parameters
+    from tblib.run import open_run
+    from tblib.train import Training
+
+    asked = check_parameters(read_parameters(NOTEBOOKS / "parameters" / "mitigated.yml"))["training"]
+    assert asked["mitigation"]
+    run, database = open_run(str(tmp_path / "run")), open_database(demo)
+    save_catalogue(run, build_catalogue(database))
+    prepare(run, database, 32, 0, asked["mitigation"])
+    known = {field.name for field in fields(Training)} & set(asked)
+    small = {"epochs": 1, "width": 4}
+    train_run(run, Training(**{name: asked[name] for name in known} | small), asked["chosen_by"])
+    evaluate(run, 50, 0)
+    answer = open_predictor(run.path("model.safetensors")).answer(png(grey_film(5, 200)), "film.png")
+    assert 0 <= answer.probability <= 1

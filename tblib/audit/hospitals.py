@@ -146,7 +146,9 @@ def finding(metrics: dict[str, Any], found: dict[str, Any], classes: tuple[str, 
     unknown = why_unknown(found["sets"])
     head = f"How the model does elsewhere is not known: {unknown}." if unknown else ""
     told = [_told(one, metrics, classes) for one in reported(found["sets"]) + choosing(found["sets"])]
-    return " ".join(part for part in (head, *told, _fall(found), dice + "." if dice else "") if part)
+    chose = found.get("chosen_by")
+    by = f"Its settings were chosen by results on “{chose}”, which cannot validate them." if chose else ""
+    return " ".join(part for part in (head, *told, by, _fall(found), dice + "." if dice else "") if part)
 
 
 def _told(one: dict[str, Any], metrics: dict[str, Any], classes: tuple[str, str]) -> str:
