@@ -40,8 +40,8 @@ def evaluate(run: Run, replicates: int, seed: int) -> dict[str, Any]:
     model = open_model(run)
     predictions = score_films(run, model, ("val", "test") if given is None else ("train", "val", "test"))
     val = predictions[predictions["part"] == "val"]
-    trained = None if given or not isinstance(model, TrainedModel) else model.training
-    weight = trained["pos_weight"] if trained else 1.0  # what a stranger's loss weighted is not known
+    # What a stranger's loss weighted is not known.
+    weight = 1.0 if given or not isinstance(model, TrainedModel) else model.raised_odds
     scaling = fit_calibration(val["logit"].to_numpy(), val["target"].to_numpy(), weight)
     predictions["calibrated"] = scaling.probability(predictions["logit"].to_numpy())
     points = thresholds(val, given["threshold"] if given else 0.5)

@@ -10,7 +10,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from tblib.classifiers.protocol import Calibration
-from tblib.classifiers.trained import load_model, save_model
+from tblib.classifiers.trained import TrainedModel, load_model, save_model
 from tblib.evaluate import evaluate, fit_calibration, measure, score_films, thresholds, worst
 from tblib.model import CNN, ModelError
 from tblib.run import CATALOGUE, PREPARED, Run
@@ -38,6 +38,15 @@ def test_thresholds_are_the_highest_that_reach_the_sensitivity(seed, films):
             wanted = int(name.split("_")[1]) / 100
             assert (positives >= threshold).mean() >= wanted
             assert (positives > threshold).mean() < wanted
+
+
+def test_drawn_lesions_raise_the_odds_as_a_weight_does():
+    """A weight that makes both classes count alike shifts logits by the imbalance of the films as they are."""
+    told = {"positive": "T", "parts": {"train": {"N": 60, "T": 20}}}
+    for drawn, weight in ((0, 60 / 20), (60, 60 / 80), (30, 60 / 50)):
+        preparation = told | ({"drawn": {"films": drawn}} if drawn else {})
+        model = TrainedModel(CNN(32, 0, 2), preparation, {"pos_weight": weight})
+        assert model.raised_odds == pytest.approx(3)
 
 
 def test_the_temperature_of_overconfident_scores_is_found():

@@ -95,7 +95,7 @@ class Calibration:
     """Calibrated probabilities: sigmoid((logit − shift) / temperature).
 
     Attributes:
-        shift: ln(pos_weight), by which a weighted loss raises the logits (Elkan 2001).
+        shift: ln of the factor by which training raised the odds, as a weighted loss does (Elkan 2001).
         temperature: fitted on validation (Guo 2017).
         note: empty, or why no temperature could be fitted.
     """

@@ -97,6 +97,14 @@ class TrainedModel:
         return ModelInput(self.size, self.mitigation, self.lungs, self.channels)
 
     @property
+    def raised_odds(self) -> float:
+        """By how much its training raised the odds of the positive class over those of the training films: by the
+        weight of positives, and by films with drawn lesions, which are positive."""
+        positives = self.preparation.get("parts", {}).get("train", {}).get(self.preparation["positive"], 0)
+        drawn = self.preparation.get("drawn", {}).get("films", 0)
+        return float(self.training["pos_weight"] * (1 + (drawn / positives if drawn else 0)))
+
+    @property
     def normalisation(self) -> Normalisation:
         """Mean and sd of the grey levels of the training films."""
         return Normalisation(self.preparation["mean"], self.preparation["sd"])

@@ -135,7 +135,7 @@ def imbalance(run: Reviewed) -> Said:
     shift = run.metrics["calibration"]["shift"]
     return (
         f"Positives weigh {run.training['pos_weight']:.3g} in the loss, so that the rarer class counts as much; the "
-        f"shift of the logits that this brings ({shift:.3f}) is taken out again in calibration.",
+        f"shift of the logits against the films' own odds ({shift:.3f}) is taken out again in calibration.",
         "",
     )
 
