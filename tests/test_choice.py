@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import png, write_zip
 
+from tblib.audit import mitigations
 from tblib.audit.external import ExternalError, read_external, refuse_chosen
 from tblib.audit.trainings import areas, gain, over_trainings
 from tblib.catalogue import build_catalogue, save_catalogue
@@ -117,3 +118,26 @@ def test_what_cannot_choose_or_report_is_told_before_the_first_step(given, error
     asked = check_parameters({name: text.format(**places) for name, text in given.items()})
     with pytest.raises(error, match=told):
         refuse_early(asked, {"training", "shortcuts"}, str(demo))
+
+
+def compared(*points: tuple[str, float | None, float]) -> list[dict]:
+    """Rows of a comparison: mitigation, accuracy of the worst group, AUROC on the selection set."""
+    return [
+        {
+            "mitigation": name, "seeds": 2, "n": 50, "worst_group": {"mean": worst, "sd": 0.01},
+            "selection": {"set": "there", "n": 80, "mean": area, "sd": 0.01, "low": area - 0.05, "high": area + 0.05},
+        }
+        for name, worst, area in points
+    ]  # fmt: skip
+
+
+def test_what_is_chosen_keeps_the_worst_group():
+    rows = compared(("none", 0.9, 0.6), ("best", 0.69, 0.9), ("good", 0.70, 0.8), ("unknown", None, 0.95))
+    assert mitigations.choice(rows)["mitigation"] == "good"
+    assert mitigations.choice(rows[:2])["mitigation"] == "none"
+    assert mitigations.choice(rows[1:2])["mitigation"] == "best"  # the first, as none keeps it
+    figure = mitigations.trade(rows)
+    assert figure.get_label().startswith("Chosen: good. Worst group inside and AUROC on there: none 0.90, 0.600;")
+    (ax,) = figure.axes
+    assert sorted(text.get_text() for text in ax.texts) == ["best", "good", "none"]  # none other is better in both
+    assert "Without a selection set" in mitigations.trade([row | {"selection": None} for row in rows])

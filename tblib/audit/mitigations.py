@@ -33,6 +33,7 @@ from tblib.show.text import by_name, how_many, mean_and_interval, mean_sd, of_tr
 NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
 EDITED_FILMS = 60  # held-out films that are edited to measure the remaining effects
 PLAIN = "none"
+LEAST_WORST = 0.70  # accuracy that a chosen mitigation keeps in the worst group inside
 Found = dict[str, list[dict[str, Any]]]  # mitigation -> what `fits.mitigated` found, for each seed
 
 
@@ -191,6 +192,39 @@ def _keys(seeds: int) -> list[Line2D]:
 def _undominated(points: list[tuple[float, float]]) -> set[int]:
     """Indices of the Pareto-optimal points: no other point is smaller in both coordinates."""
     return {i for i, (x, y) in enumerate(points) if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points)}
+
+
+def choice(compared: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row with the highest AUROC on the selection set, of those whose worst group inside keeps `LEAST_WORST`; the
+    first one, without any mitigation, if none does."""
+    kept = [row for row in compared if (row["worst_group"]["mean"] or 0.0) >= LEAST_WORST]
+    return max(kept, key=lambda row: float(row["selection"]["mean"])) if kept else compared[0]
+
+
+def trade(compared: list[dict[str, Any]]) -> Figure | str:
+    """AUROC on the selection set against the accuracy of the worst group inside: what one costs of the other."""
+    rows = [row for row in compared if row["selection"] and row["worst_group"]["mean"] is not None]
+    if not rows:
+        return "Without a selection set (parameter selection) nothing is traded, as nothing can be chosen."
+    points = [(row["worst_group"]["mean"], row["selection"]["mean"]) for row in rows]
+    best, chosen_row = _undominated([(-x, -y) for x, y in points]), choice(rows)
+    alt = f"Chosen: {chosen_row['mitigation']}. Worst group inside and AUROC on {rows[0]['selection']['set']}: "
+    alt += "; ".join(f"{row['mitigation']} {x:.2f}, {y:.3f}" for row, (x, y) in zip(rows, points, strict=True))
+    figure, (ax,) = panels(f"{alt}.", 1, (WIDTH, 3.6))
+    for place, (row, (x, y)) in enumerate(zip(rows, points, strict=True)):
+        colour, mark = (PURPLE, "D") if place in best else (GREY, "o")
+        ax.vlines(x, row["selection"]["low"], row["selection"]["high"], color=colour, linewidth=1)
+        ax.plot(x, y, mark, color=colour, markersize=8 if row is chosen_row else 5)
+        if place in best or row["mitigation"] == PLAIN:
+            ax.annotate(fill(row["mitigation"].replace("+", " + "), 26), (x, y), (6, 4), textcoords="offset points")
+    front = sorted(points[place] for place in best)
+    ax.step(*zip(*front, strict=True), color=PURPLE, linewidth=1, where="pre")
+    ax.axvline(LEAST_WORST, color=INK, linestyle=":")
+    ax.set_xlabel(f"accuracy of the worst group inside (n = {rows[0]['n']:,} films)")
+    ax.set_ylabel(f"AUROC on {rows[0]['selection']['set']}\n(n = {rows[0]['selection']['n']:,} films)")
+    least = key(f"least worst group of a choice, {LEAST_WORST:g}", INK, line=":")
+    legend_below(figure, 2, [*_keys(rows[0]["seeds"])[:2], _keys(rows[0]["seeds"])[3], least])
+    return figure
 
 
 def finding(compared: list[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 1. Small networks are trained with each mitigation, over seeds, and compared on the selection set, paired by seed and
    film with networks without any.
 2. Chosen is the mitigation with the highest mean AUROC there, among those whose worst group inside keeps an accuracy of
-   `LEAST_WORST`.
+   `tblib.audit.mitigations.LEAST_WORST`.
 3. CNNs of full width are trained without any and with the chosen one, over seeds, and both are reported on sets that
    had no part in the choice. Once: if another mitigation is chosen later, these sets are refused.
 
@@ -50,7 +50,6 @@ from tests.benchmarks.films import FOLDER, SIZE, as_markdown, fast
 
 HERE = FOLDER / "external"
 CHOICE = "choice.json"
-LEAST_WORST = 0.70  # accuracy of the worst group inside that a chosen mitigation keeps
 SMALL_SEEDS, FULL_SEEDS = 3, 5
 REPLICATES = 2000
 LESIONS, LUNGS, OUTLINES = "lesions", "lung_crop+equalise+smooth+lungs_only", "lung_crop+equalise+other_outline"
@@ -161,13 +160,9 @@ def by_sources(audit: Audit) -> Audit:
 
 
 def choose(rows: list[dict[str, Any]], candidates: Iterable[Candidate]) -> Candidate:
-    """The candidate with the highest mean AUROC on the selection set, of those that a run can have and whose worst
-    group inside keeps `LEAST_WORST`; if none does, the first one, which is none at all."""
+    """The candidate that is chosen (`tblib.audit.mitigations.choice`) of those that a run can have."""
     able = {each.name: each for each in candidates if not each.kind}
-    good = [row for row in rows if row["mitigation"] in able and (row["worst_group"]["mean"] or 0) >= LEAST_WORST]
-    return (
-        able[max(good, key=lambda row: row["selection"]["mean"])["mitigation"]] if good else next(iter(able.values()))
-    )
+    return able[mitigations.choice([row for row in rows if row["mitigation"] in able])["mitigation"]]
 
 
 def keep_choice(path: Path, chosen: Candidate, rows: list[dict[str, Any]], left: list[str], by: ExternalSet) -> None:
@@ -184,7 +179,12 @@ def keep_choice(path: Path, chosen: Candidate, rows: list[dict[str, Any]], left:
             "other films to report on."
         )
     record = {"set": by.name, "n": len(by.files), "films": film_digests(by.thumbnails), "chosen": chosen.name}
-    rest = {"out_of": rows, "not_measured": left, "worst_group": LEAST_WORST, "reported": before.get("reported", [])}
+    rest = {
+        "out_of": rows,
+        "not_measured": left,
+        "worst_group": mitigations.LEAST_WORST,
+        "reported": before.get("reported", []),
+    }
     write_json(path, record | rest)
 
 
