@@ -27,7 +27,7 @@ from tblib.films.cues import JUDGES
 from tblib.metrics import Estimate, Scored, bootstrap_weights
 from tblib.mitigation import ModelInput, chosen
 from tblib.prepare import drawn_images, read_images
-from tblib.show.plots import GREY, INK, PURPLE, WIDTH, key, legend_below, panels
+from tblib.show.plots import FONT, GREY, INK, PURPLE, WIDTH, key, legend_below, panels
 from tblib.show.text import by_name, how_many, mean_and_interval, mean_sd, of_trainings
 
 NONE_COMPARED = "This budget compares no mitigations; the budgets standard and full do."
@@ -215,10 +215,12 @@ def trade(compared: list[dict[str, Any]]) -> Figure | str:
         colour, mark = (PURPLE, "D") if place in best else (GREY, "o")
         ax.vlines(x, row["selection"]["low"], row["selection"]["high"], color=colour, linewidth=1)
         ax.plot(x, y, mark, color=colour, markersize=8 if row is chosen_row else 5)
-        if place in best or row["mitigation"] == PLAIN:
-            ax.annotate(fill(row["mitigation"].replace("+", " + "), 26), (x, y), (6, 4), textcoords="offset points")
-    front = sorted(points[place] for place in best)
-    ax.step(*zip(*front, strict=True), color=PURPLE, linewidth=1, where="pre")
+    front = sorted(best, key=lambda place: points[place])
+    ax.step(*zip(*(points[place] for place in front), strict=True), color=PURPLE, linewidth=1, where="pre")
+    for number, place in enumerate(front):  # names on alternating sides, as neighbours are close
+        away, side = (((7, 5), "left"), ((-7, -12), "right"))[number % 2]
+        name = ("chosen: " if rows[place] is chosen_row else "") + rows[place]["mitigation"].replace("+", " + ")
+        ax.annotate(fill(name, 30), points[place], away, textcoords="offset points", ha=side, fontsize=FONT)
     ax.axvline(LEAST_WORST, color=INK, linestyle=":")
     ax.set_xlabel(f"accuracy of the worst group inside (n = {rows[0]['n']:,} films)")
     ax.set_ylabel(f"AUROC on {rows[0]['selection']['set']}\n(n = {rows[0]['selection']['n']:,} films)")
