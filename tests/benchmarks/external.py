@@ -345,7 +345,8 @@ def reported_table(found: dict[str, Any], chosen: str) -> str:
         (
             row["set"] + (" (chose)" if row["chose"] else ""),
             row["figure"],
-            *(Estimate(**row[name]).text() for name in ("none", "chosen", "gain")),
+            *(_told(row["figure"], Estimate(**row[name])) for name in ("none", "chosen")),
+            Estimate(**row["gain"]).text(),
         )
         for row in found["rows"]
         if "gain" in row
@@ -367,6 +368,11 @@ def reported_table(found: dict[str, Any], chosen: str) -> str:
         )
     )
     return as_markdown(pd.DataFrame(lines, columns=["films", "figure", "none", chosen, "gain"]))
+
+
+def _told(figure: str, found: Estimate) -> str:
+    """An estimate as text; an AUROC below 0.5 with all of its interval is inverted."""
+    return found.text() + (" (inverted)" if figure == "AUROC" and (found.high or 1.0) < 0.5 else "")
 
 
 def main() -> None:
