@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -104,7 +105,7 @@ def test_a_mitigation_is_chosen_on_one_set_and_reported_once_on_another(hospital
 def test_a_study_stops_at_its_budget_and_says_what_is_missing(hospitals_zips, tmp_path, monkeypatch):
     monkeypatch.setattr(external, "SMALL_SEEDS", 1)
     clock = iter([0, 0, *[60] * 10])
-    monkeypatch.setattr(external.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(external, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     own, chooses, _ = hospitals_zips.values()
     rows, left = external.compare(
         external.Study(own, chooses, [], tmp_path), [external.Candidate(each, 32) for each in (None, "smooth")], 0.5
