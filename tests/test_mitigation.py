@@ -328,4 +328,4 @@ def test_the_recommended_settings_train_a_model_that_is_evaluated_and_answers(tm
     train_run(run, Training(**{name: asked[name] for name in known} | small), asked["chosen_by"])
     evaluate(run, 50, 0)
     answer = open_predictor(run.path("model.safetensors")).answer(png(grey_film(5, 200)), "film.png")
-    assert 0 <= answer.probability <= 1
+    assert 0 <= answer.score.probability <= 1

@@ -259,11 +259,11 @@ def figures(runs: list[Run], one: ExternalSet, logits: list[Floats]) -> dict[str
 
 
 def inside(run: Run) -> dict[str, float]:
-    """A run's CNN on its own held-out films: AUROC of the test part, accuracy of the worst group, calibration error."""
+    """A run's CNN on its own films: AUROC of the test part, accuracy of the worst group (NaN if all are too small)."""
     audit, metrics = open_audit(run, "standard", None, None, REPLICATES, 0), run.facts("metrics.json")
     groups = matched.worst_groups(audit.films["cues"][~audit.train], audit.held_out.target, audit.logits > 0)
-    worst = groups.loc[groups["n"] >= FEWEST, "value"].iloc[0]
-    return {"AUROC": metrics["auroc"]["value"], "worst group": float(worst)}
+    large = groups.loc[groups["n"] >= FEWEST, "value"]  # the worst comes first
+    return {"AUROC": metrics["auroc"]["value"], "worst group": float(large.iloc[0]) if len(large) else float("nan")}
 
 
 def calibration_there(run: Run, one: ExternalSet, logits: Floats) -> float:
