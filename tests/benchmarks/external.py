@@ -143,7 +143,9 @@ def compare(study: Study, candidates: Iterable[Candidate], minutes: float) -> tu
             continue
         audit = audits.setdefault(each.size, study.audit(each.size))
         audit = by_sources(audit) if each.kind == SOURCES else audit
-        kind: dict[str, Any] = {"of": kinds.mitigated, "kind": each.kind} if each.kind in kinds.NAMES else {}
+        kind: dict[str, Any] = (
+            {"of": kinds.mitigated, "kind": each.kind, "code": kinds.CODE} if each.kind in kinds.NAMES else {}
+        )
         found[each] = mitigations.trained_with(audit, [each.mitigation], SMALL_SEEDS, **kind)[
             each.mitigation or mitigations.PLAIN
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from tqdm import tqdm
 from tblib.arrays import Ints, Mask, Normalisation, Pixels
 from tblib.audit.fits import training_of
 from tblib.dataset import TBDataset, augment, augmentation_parameters, normalise, planes
-from tblib.devices import set_up
+from tblib.devices import full_precision, set_up
 from tblib.mitigation import ModelInput
 from tblib.model import CNN, folded, logits_of_images
 from tblib.phantoms.lungs import lung_network
 from tblib.phantoms.phantom import phantom_film
 from tblib.phantoms.presets import CLASSES
 from tblib.prepare import normalisation, with_drawn
+from tblib.system.files import file_digest
 from tblib.train import STREAM, Training, _begin, cosine, segments
 
 ADAPTED = "batch statistics of the new hospital, of its unlabelled films"
@@ -33,6 +35,7 @@ SECOND = "lesion masks as a second output"
 RELEVANCE = "a penalty on relevance outside the lungs"
 PRETRAINED = "trained as a masked autoencoder first"
 NAMES = (ADAPTED, SECOND, RELEVANCE, PRETRAINED)
+CODE = file_digest(Path(__file__))[:8]
 WEIGHT = 1.0  # of the second output's loss, and of the penalty
 CELL = 16  # px: side of a masked patch, and of a cell of the last block
 HIDDEN = 0.6  # share of the patches that are masked
@@ -70,9 +73,14 @@ def mitigated(
     seed: int,
     training: dict[str, Any],
     kind: str,
+    code: str = "",
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Train a CNN in one of these kinds (`NAMES`), and return its logits, as `tblib.audit.fits.mitigated` does."""
+    """Train a CNN in one of these kinds (`NAMES`), and return its logits, as `tblib.audit.fits.mitigated` does.
+
+    `code` is the digest of this file, by which kept results of other code are told apart.
+    """
+    assert code in ("", CODE), "a worker has other code than the study"
     how = replace(training_of(training), seed=seed)
     films = _films(images[train], target[train], groups[train], drawn)
     by = normalisation(films.images, np.arange(len(films.images)))
@@ -133,12 +141,13 @@ def fitted(
             moved, target, _ = data.batch(rows)
             inputs = normalise(augment(moved, how.augmentation, move, side, how.padding), by)
             inputs.requires_grad_(relevance)
-            features = F.interpolate(cnn.blocks(inputs), size=(cnn.side, cnn.side))
-            logit = cnn.head(features).squeeze(1)
+            with torch.autocast("cpu", torch.bfloat16) if how.precision == "bf16" else full_precision():
+                features = F.interpolate(cnn.blocks(inputs), size=(cnn.side, cnn.side))
+                logit, cells = cnn.head(features).squeeze(1).float(), outline(features).float()
             loss = F.binary_cross_entropy_with_logits(logit, target, pos_weight=weight)
             lesions, outside = (augment(each[rows], still, move, side, "black") / 255 for each in beside)
             if second:
-                loss = loss + WEIGHT * _outlined(outline(features), lesions, known[rows])
+                loss = loss + WEIGHT * _outlined(cells, lesions, known[rows])
             if relevance:
                 loss = loss + WEIGHT * _astray(logit, inputs, outside)
             state.optimiser.zero_grad(set_to_none=True)
