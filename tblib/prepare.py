@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,9 +62,12 @@ def drawn_images(database: Database, files: list[str], model_input: ModelInput, 
 
 
 def _drawn(database: Database, file: str, model_input: ModelInput, lungs: FindsLungs, seed: tuple[int, int]) -> Pixels:
-    film = database.film(file).pixels
-    rng = np.random.default_rng(seed)
-    return model_input.of(with_lesions(film, lung_mask(grey_of(film), lungs), rng)[0])
+    return model_input.of(with_drawn_lesions(database.film(file).pixels, lungs, seed))
+
+
+def with_drawn_lesions(film: Pixels, lungs: FindsLungs, seed: Sequence[int]) -> Pixels:
+    """A film, uint8 (H, W) or (H, W, 3), with a phantom's lesions drawn into the lungs that `lungs` finds."""
+    return with_lesions(film, lung_mask(grey_of(film), lungs), np.random.default_rng(seed))[0]
 
 
 def _claim(path: Path) -> None:

@@ -52,7 +52,7 @@ def measure(audit: Audit, films: list[pd.DataFrame]) -> dict[str, Any]:
     if not audit.sets:
         return {"sets": [], "note": "no external database was given", **rest}
     metrics = audit.run.facts("metrics.json")
-    scaling = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
+    scaling = Calibration.of(metrics)
     internal = judged(audit.run.table("predictions.csv"))
     sets = []
     for found, own in zip(audit.sets, films, strict=True):

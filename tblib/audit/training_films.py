@@ -11,9 +11,7 @@ from joblib import Parallel, delayed
 
 from tblib.arrays import Ints, Pixels
 from tblib.audit.study import Audit
-from tblib.films.film import grey_of
-from tblib.mitigation import lung_mask
-from tblib.phantoms.lesions import with_lesions
+from tblib.prepare import with_drawn_lesions
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,5 @@ def training_films(audit: Audit) -> TrainingFilms:
 
 
 def _drawn(audit: Audit, films: list[Pixels]) -> list[Pixels]:
-    def of(place: int, film: Pixels) -> Pixels:
-        """One film with lesions."""
-        rng = np.random.default_rng([audit.seed, place])
-        return with_lesions(film, lung_mask(grey_of(film), audit.lungs), rng)[0]
-
-    return list(Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, film) for place, film in enumerate(films)))
+    calls = (delayed(with_drawn_lesions)(film, audit.lungs, (audit.seed, place)) for place, film in enumerate(films))
+    return list(Parallel(n_jobs=-1, prefer="threads")(calls))

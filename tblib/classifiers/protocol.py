@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -103,6 +103,11 @@ class Calibration:
     shift: float
     temperature: float
     note: str
+
+    @classmethod
+    def of(cls, metrics: dict[str, Any]) -> "Calibration":
+        """The one that ``metrics.json`` keeps."""
+        return cls(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
 
     def probability(self, logits: Floats) -> Floats:
         """Calibrated probabilities float (N,) of logits float (N,)."""

@@ -250,7 +250,7 @@ def open_predictor(model: Path, spec: str | None = None) -> Predictor:
     if not run.path("metrics.json").is_file():
         return Predictor(classifier, preparation, seen, {f"{own:g}": own}, None)
     metrics = run.facts("metrics.json")
-    calibration = Calibration(*(metrics["calibration"][name] for name in ("shift", "temperature", "note")))
+    calibration = Calibration.of(metrics)
     whole = all(run.path(file).is_file() for file in READS)
     return Predictor(classifier, preparation, seen, metrics["thresholds"], calibration, run if whole else None)
 

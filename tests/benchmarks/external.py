@@ -270,8 +270,7 @@ def inside(run: Run) -> dict[str, float]:
 
 def calibration_there(run: Run, one: ExternalSet, logits: Floats) -> float:
     """Expected calibration error on a set, of probabilities calibrated on validation."""
-    kept = run.facts("metrics.json")["calibration"]
-    scaling = Calibration(*(kept[name] for name in ("shift", "temperature", "note")))
+    scaling = Calibration.of(run.facts("metrics.json"))
     return ece(one.target, scaling.probability(logits), np.ones(len(one.target)))
 
 
