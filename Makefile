@@ -12,7 +12,7 @@ RUN_OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(NAME),--name "$(NAME)") \
   $(if $(PARAMS),--params "$(PARAMS_FILE)") $(if $(OVERWRITE),--overwrite) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install report audit lab app browser test test-lowest bench bench-long study-clean study-controls study-strangers study-stability study-external study-kills picture lint lock clean
+.PHONY: help install report audit lab app browser test test-lowest bench bench-long study-clean study-controls study-strangers study-stability study-external study-limits study-kills picture lint lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ study-stability: .venv/tested  ## do verdicts repeat: the films of RUN=reports/N
 study-external: .venv/tested  ## which mitigation helps elsewhere: DATA, chosen on SELECTION, reported once on REPORTING; MINUTES=120
 	@$(BIN)/python -m tests.benchmarks.external "$(DATA)" "$(SELECTION)" $(foreach each,$(REPORTING),"$(each)") \
 	  --minutes $(or $(MINUTES),120)
+
+study-limits: .venv/tested  ## what limits a MITIGATION elsewhere: half of the films of DATA, or labels of SELECTION's own
+	@$(BIN)/python -m tests.benchmarks.limits "$(DATA)" "$(SELECTION)" "$(MITIGATION)"
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
 	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0

@@ -54,6 +54,7 @@ SMALL_SEEDS, FULL_SEEDS = 3, 5
 REPLICATES = 2000
 LESIONS, LUNGS, OUTLINES = "lesions", "lung_crop+equalise+smooth+lungs_only", "lung_crop+equalise+other_outline"
 SOURCES = "by claimed source in place of cues"
+AVERAGED = "AUROC of their mean logit"
 BEFORE = f"{LUNGS}+randomise"  # chosen on Montgomery by an earlier comparison
 
 
@@ -84,6 +85,7 @@ def _candidates() -> Iterable[Candidate]:
     yield from map(Candidate, (None, *NAMES))
     added = ("equalise", "reference_levels", "smooth", "border_crop", "balance", "hull", "lungs_only", "lung_crop")
     yield from (Candidate(f"{name}+{LESIONS}") for name in added)
+    yield from (Candidate(f"hull+{name}+{LESIONS}") for name in ("equalise", "reference_levels"))
     yield from (Candidate(LESIONS, kind=kind) for kind in (kinds.ADAPTED, kinds.SECOND))
     yield Candidate(None, kind=kinds.ADAPTED)
     yield from (Candidate(mitigation, kind=SOURCES) for mitigation in ("balance", f"balance+{LESIONS}"))
@@ -254,10 +256,11 @@ def figures(runs: list[Run], one: ExternalSet, logits: list[Floats]) -> dict[str
         frozen, scored = run.facts("metrics.json")["thresholds"]["sensitivity_90"], replace(films, score=expit(own))
         for name, of in FIGURES.items():
             found[name].append((of(scored, frozen, ones), of(scored, frozen, weights)))
-    return {
+    over = {
         name: (np.concatenate([value for value, _ in each]), np.stack([drawn for _, drawn in each]))
         for name, each in found.items()
     }
+    return over | {AVERAGED: trainings.areas(films, weights, [np.mean(logits, axis=0)])}
 
 
 def inside(run: Run) -> dict[str, float]:
@@ -295,11 +298,9 @@ def report(study: Study, plain: Candidate, chosen: Candidate) -> dict[str, Any]:
         ]
         rows += [
             {"set": one.name, "n": len(one.target), "chose": one is audit.selected, "figure": name}
-            | {"none": trainings.over_trainings(*before[name], 0)._asdict()}
-            | {"chosen": trainings.over_trainings(*own[name], 0)._asdict()}
+            | {"none": _over(*before[name]), "chosen": _over(*own[name])}
             | {"gain": trainings.gain(own[name], before[name], 0)._asdict()}
-            | {"sd": [float(each[name][0].std(ddof=1)) for each in (before, own)]}
-            for name in FIGURES
+            for name in before
         ]
         rows.append({"set": one.name, "n": len(one.target), "figure": "calibration error", "values": errors})
     within = {
@@ -310,6 +311,12 @@ def report(study: Study, plain: Candidate, chosen: Candidate) -> dict[str, Any]:
         for kind, runs in both
     }
     return {"rows": rows, "inside": within, "predicted": guesses, "seeds": FULL_SEEDS}
+
+
+def _over(values: Floats, replicates: Floats) -> dict[str, float | None]:
+    """Mean and sd over trainings, and the interval over trainings and films."""
+    area = trainings.over_trainings(values, replicates, 0)
+    return trainings.mean_and_sd(values.tolist()) | {"low": area.low, "high": area.high}
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -346,7 +353,7 @@ def reported_table(found: dict[str, Any], chosen: str) -> str:
         (
             row["set"] + (" (chose)" if row["chose"] else ""),
             row["figure"],
-            *(_told(row["figure"], Estimate(**row[name])) for name in ("none", "chosen")),
+            *(_told(row["figure"], row[name]) for name in ("none", "chosen")),
             Estimate(**row["gain"]).text(),
         )
         for row in found["rows"]
@@ -371,9 +378,9 @@ def reported_table(found: dict[str, Any], chosen: str) -> str:
     return as_markdown(pd.DataFrame(lines, columns=["films", "figure", "none", chosen, "gain"]))
 
 
-def _told(figure: str, found: Estimate) -> str:
-    """An estimate as text; an AUROC below 0.5 with all of its interval is inverted."""
-    return found.text() + (" (inverted)" if figure == "AUROC" and (found.high or 1.0) < 0.5 else "")
+def _told(figure: str, found: dict[str, Any]) -> str:
+    """A mean over trainings as text; an AUROC below 0.5 with all of its interval is inverted."""
+    return mean_and_interval(found) + (" (inverted)" if figure == "AUROC" and found["high"] < 0.5 else "")
 
 
 def main() -> None:
