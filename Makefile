@@ -74,8 +74,9 @@ study-external: .venv/tested  ## which mitigation helps elsewhere: DATA, chosen 
 	@$(BIN)/python -m tests.benchmarks.external "$(DATA)" "$(SELECTION)" $(foreach each,$(REPORTING),"$(each)") \
 	  --minutes $(or $(MINUTES),120)
 
-study-limits: .venv/tested  ## what limits a MITIGATION elsewhere: half of the films of DATA, or labels of SELECTION's own
-	@$(BIN)/python -m tests.benchmarks.limits "$(DATA)" "$(SELECTION)" "$(MITIGATION)"
+study-limits: .venv/tested  ## what limits a MITIGATION elsewhere: half of DATA's films, SELECTION's own labels; 20 minutes
+	@$(BIN)/python -m tests.benchmarks.limits "$(DATA)" "$(SELECTION)" "$(MITIGATION)" \
+	  $(foreach each,$(REPORTING),"$(each)")
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes
 	@$(BIN)/python -m tests.benchmarks.kills --kills 25 --seed 0

@@ -105,25 +105,26 @@ def test_a_mitigation_is_chosen_on_one_set_and_reported_once_on_another(hospital
 def test_what_limits_a_mitigation_is_scored_on_films_that_were_not_learnt(hospitals_zips, tmp_path, monkeypatch):
     for name, value in (("SMALL_SEEDS", 2), ("FOLDS", 2), ("REPLICATES", 50)):
         monkeypatch.setattr(limits, name, value)
-    own, chooses, _ = hospitals_zips.values()
-    audit = external.Study(own, chooses, [], tmp_path).audit(32)
+    own, chooses, reports = hospitals_zips.values()
+    audit = replace(external.Study(own, chooses, [], tmp_path).audit(32), external=reports)
     learnt = int(audit.train[audit.fitted_rows].sum())
     table = limits.measure(audit, "lesions")
+    assert list(table)[2:] == ["AUROC on chooses", "AUROC on reports"]
     counts = table["films"].tolist()
     assert counts[1] == learnt
     assert counts[0] == pytest.approx(learnt / 2, abs=1)
     assert counts[2] == learnt + counts[3]
     assert counts[3] == pytest.approx(30, abs=4)
-    own_films = limits.Films(np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.ones((4, 8, 8), np.uint8))
-    given = limits.job(audit, [own_films, own_films.some(np.array([1, 2]))], own_films, "lesions", 0).arrays
+    some = limits.Films(np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.ones((4, 8, 8), np.uint8))
+    given = limits.job(audit, [some, some.some(np.array([1, 2]))], [some.images, some.images], "lesions", 0).arrays
     assert given["train"].tolist() == [True] * 6 + [False] * 4
     assert len(given["drawn"]) == 3  # of the negative films alone
 
 
-def test_the_mean_over_folds_forgives_networks_of_another_level():
-    target, folds = np.array([0, 1, 0, 1]), [(np.array([2, 3]), np.array([0, 1])), (np.array([0, 1]), np.array([2, 3]))]
+def test_the_mean_over_parts_forgives_networks_of_another_level():
+    films = SimpleNamespace(target=np.array([0, 1, 0, 1]), group=np.arange(4))
     logits = [[np.array([5.0, 6.0]), np.array([-2.0, -1.0])], [np.array([6.0, 5.0]), np.array([-2.0, -1.0])]]
-    values, _ = limits.areas(target, np.arange(4), folds, logits)
+    values, _ = limits.areas(films, [np.array([0, 1]), np.array([2, 3])], logits)
     assert values.tolist() == [1.0, 0.5]
 
 
