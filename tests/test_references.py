@@ -58,7 +58,7 @@ def carried(films: np.ndarray) -> pd.DataFrame:
 
 def test_exposed_films_carry_every_cue_as_often_in_both_classes(unequal):
     audit, table = unequal
-    exposed, _ = neutral_films(audit, np.arange(len(table)), audit.pictures(np.arange(len(table))))
+    exposed = neutral_films(audit, np.arange(len(table)), audit.pictures(np.arange(len(table))), exposed=True)
     assert exposed.shape == (VARIANTS, len(table), 512, 512)
     found = carried(exposed.reshape(-1, 512, 512))
     positive = np.tile(audit.target == 1, VARIANTS)
@@ -71,7 +71,7 @@ def test_exposed_films_carry_every_cue_as_often_in_both_classes(unequal):
 
 def test_unexposed_films_carry_no_marks(unequal):
     audit, table = unequal
-    _, unexposed = neutral_films(audit, np.arange(len(table)), audit.pictures(np.arange(len(table))))
+    unexposed = neutral_films(audit, np.arange(len(table)), audit.pictures(np.arange(len(table))), exposed=False)
     found = carried(unexposed[0])
     for name in MARKS:
         assert table[name].mean() > 0.15
@@ -135,6 +135,18 @@ def test_the_rarer_class_is_not_left_out_of_the_references_films(audit):
     assert int(audit.target[rows].sum()) == min(positives, audit.budget.films // 2)
 
 
+@pytest.mark.parametrize(("negative", "positive"), [(544, 206), (544, 100), (50, 900), (900, 900), (30, 20)])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_references_films_are_at_most_those_of_the_budget_with_drawn_lesions_or_without(negative, positive, drawn):
+    target = np.repeat([0, 1], [negative, positive])
+    given = {"draws": drawn, "budget": SimpleNamespace(films=480), "train": np.ones(len(target), bool), "seed": 0}
+    rows = Audit.reference_rows.func(SimpleNamespace(**given, target=target))
+    seen = [(2 if drawn else 1) * int((target[rows] == 0).sum()), int((target[rows] == 1).sum())]
+    assert len(set(rows)) == len(rows)
+    assert sum(seen) == min(480, (2 if drawn else 1) * negative + positive)
+    assert seen[1] >= min(positive, 480 // (3 if drawn else 2))
+
+
 def drawing(audit) -> Audit:
     """The same audit of a model that was trained on drawn lesions, too."""
     told = audit.model.preparation | {"drawn": {"films": 1, "sha256": ""}}
@@ -142,19 +154,18 @@ def drawing(audit) -> Audit:
 
 
 def test_references_of_a_model_trained_on_drawn_lesions_are_trained_on_some_too(audit):
-    plain, drawn = training_films(audit), training_films(drawing(audit))
-    count = len(plain.rows)
+    plain, drawn, rows = training_films(audit), training_films(drawing(audit)), drawing(audit).reference_rows
+    count, negative = len(rows), np.flatnonzero(audit.target[rows] == 0)
     assert not audit.draws
     np.testing.assert_array_equal(plain.rows, audit.reference_rows)
     np.testing.assert_array_equal(plain.images, audit.images[audit.reference_rows])
-    negative = np.flatnonzero(plain.target == 0)
-    for name in ("rows", "target", "groups", "images"):
-        np.testing.assert_array_equal(getattr(drawn, name)[:count], getattr(plain, name))
+    np.testing.assert_array_equal(drawn.rows, np.concatenate([rows, rows[negative]]))
     np.testing.assert_array_equal(drawn.of[count:], negative)
-    np.testing.assert_array_equal(drawn.rows[count:], plain.rows[negative])
+    for name in ("target", "groups", "images"):
+        np.testing.assert_array_equal(getattr(drawn, name)[:count], getattr(audit, name)[rows])
     assert (drawn.target[count:] == 1).all()
     assert not set(drawn.groups[count:]) & set(audit.groups)
-    assert (drawn.images[count:] != plain.images[negative]).any((1, 2)).all()
+    assert (drawn.images[count:] != audit.images[rows[negative]]).any((1, 2)).all()
     films = edited_films(audit)
     found, without = measure(drawing(audit), films), measure(audit, films)
     assert found.trained_on == len(drawn.rows)
@@ -169,7 +180,7 @@ def test_drawn_lesions_come_with_cues_as_often_as_films_without_them(unequal):
     every = np.arange(len(table))
     films = {"images": np.stack(audit.pictures(every)), "groups": audit.target, "lungs": lung_network(), "draws": True}
     own = training_films(SimpleNamespace(**vars(audit), reference_rows=every, **films))
-    exposed, _ = neutral_films(audit, own.rows, own.pictures)
+    exposed = neutral_films(audit, own.rows, own.pictures, exposed=True)
     found, positive = carried(exposed.reshape(-1, *exposed.shape[2:])), np.tile(own.target == 1, VARIANTS)
     for name in MARKS:
         shares = [found.loc[which, name].mean() for which in (positive, ~positive)]

@@ -22,7 +22,8 @@ class Budget:
     Attributes:
         references: reference networks for all cues (of a model trained elsewhere, half of them unexposed).
         outside_references: reference networks for all outside the lungs.
-        films: at most so many training films of reference networks and planted cues, and films to edit.
+        films: at most so many training films of reference networks and planted cues, those with drawn lesions
+            included, and films to edit.
         seeds: trainings per region.
         regions: regions of the ablation, keys of `REGIONS`.
         planted: strengths p at which cues are planted; none, and the stored control study stands for the power.

@@ -88,11 +88,11 @@ def _named(
     if not films.pairs:
         return []
     edited, placebo = films.stacked()
-    halves = neutral_films(audit, own.rows, own.pictures)
+    kinds = [neutral_films(audit, own.rows, own.pictures, exposed) for exposed in ((True,) if here else (True, False))]
     return [
         Job(
             fits.reference,
-            shared | {"edited": edited, "placebo": placebo, "variants": halves[0 if here else seed % 2]},
+            shared | {"edited": edited, "placebo": placebo, "variants": kinds[seed % len(kinds)]},
             {"seed": seed, "training": how},
         )
         for seed in range(audit.budget.references)
@@ -114,9 +114,9 @@ def judged(audit: Audit) -> set[str]:
     return set(audit.existing) | ({cue.name for cue in EDITED} if audit.budget.planted else set())
 
 
-def neutral_films(audit: Audit, rows: Ints, pictures: list[Pixels]) -> tuple[Pixels, Pixels]:
-    """Exposed and unexposed films, uint8 (VARIANTS, N, S, S) or (…, S, S, 3) each, from `pictures` of the films at
-    `rows`. One with drawn lesions carries cues as a film of its own class does."""
+def neutral_films(audit: Audit, rows: Ints, pictures: list[Pixels], exposed: bool) -> Pixels:
+    """Exposed or unexposed films, uint8 (VARIANTS, N, S, S) or (…, S, S, 3), from `pictures` of the films at `rows`.
+    One with drawn lesions carries cues as a film of its own class does."""
     table, target = audit.films.iloc[rows].reset_index(drop=True), audit.target[rows]
     carried = {cue.name: _carried(audit, cue)[rows] for cue in EDITED}
     put = {name: put_chances(each, target, SEEN) for name, each in carried.items()}
@@ -125,26 +125,24 @@ def neutral_films(audit: Audit, rows: Ints, pictures: list[Pixels]) -> tuple[Pix
     masks = None if audit.edit_masks is None else audit.edit_masks[rows]
 
     def of(place: int, given: Pixels) -> list[Pixels]:
-        """The exposed variants of one film, then the unexposed ones."""
+        """The variants of one film."""
         row, mask, made = table.iloc[place], None if masks is None else masks[place], []
         lacks = {name: not each[place] for name, each in carried.items()}
         due = {name: chance[target[place]] if lacks[name] else 0.0 for name, chance in put.items()}
         rest = {name: chance for name, chance in due.items() if name not in taken}
-        for half in (0, 1):
-            for variant in range(VARIANTS):
-                rng = np.random.default_rng([audit.seed, place, half, variant])
-                if half == 0:
-                    film = _exposed(given, row, due, kinds, mask, rng)
-                else:
-                    gone = {name: each[target[place]] if lacks[name] else 1.0 for name, each in taken.items()}
-                    donors = {name: row if not lacks[name] else _donor(table, carried[name], row, rng) for name in gone}
-                    film = _exposed(_unexposed(given, gone, donors, rng), row, rest, [], mask, rng)
-                made.append(audit.input.of(film))
+        for variant in range(VARIANTS):
+            rng = np.random.default_rng([audit.seed, place, 0 if exposed else 1, variant])
+            if exposed:
+                film = _exposed(given, row, due, kinds, mask, rng)
+            else:
+                gone = {name: each[target[place]] if lacks[name] else 1.0 for name, each in taken.items()}
+                donors = {name: row if not lacks[name] else _donor(table, carried[name], row, rng) for name in gone}
+                film = _exposed(_unexposed(given, gone, donors, rng), row, rest, [], mask, rng)
+            made.append(audit.input.of(film))
         return made
 
     films = Parallel(n_jobs=-1, prefer="threads")(delayed(of)(place, film) for place, film in enumerate(pictures))
-    stacked = np.ascontiguousarray(np.array(films, np.uint8).swapaxes(0, 1))
-    return stacked[:VARIANTS], stacked[VARIANTS:]
+    return np.ascontiguousarray(np.array(films, np.uint8).swapaxes(0, 1))
 
 
 def _donor(table: pd.DataFrame, carried: Mask, row: pd.Series, rng: np.random.Generator) -> pd.Series | None:

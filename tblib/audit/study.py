@@ -151,15 +151,17 @@ class Audit:
 
     @cached_property
     def reference_rows(self) -> Ints:
-        """Int (M,): rows of the training films for reference networks and planted cues, at most ``budget.films``.
+        """Int (M,): rows of the training films for reference networks and planted cues, at most ``budget.films``; a
+        negative film counts twice if it is also seen with drawn lesions.
 
-        Of the rarer class all are taken, up to half of them: networks that see it seldom learn little.
+        Of the rarer class all are taken, up to its even share: networks that see it seldom learn little.
         """
-        rng, most = np.random.default_rng(self.seed), self.budget.films
+        rng, most, times = np.random.default_rng(self.seed), self.budget.films, 2 if self.draws else 1
         members = [np.flatnonzero(self.train & (self.target == label)) for label in (0, 1)]
-        rarer, other = sorted(members, key=len)
-        of_rarer = min(len(rarer), most // 2)
-        return np.sort(np.concatenate([rng.permutation(rarer)[:of_rarer], rng.permutation(other)[: most - of_rarer]]))
+        negative = min(len(members[0]), max(most // (times + 1), (most - len(members[1])) // times))
+        counts = (negative, most - times * negative)
+        rarer_first = sorted((0, 1), key=lambda label: len(members[label]))
+        return np.sort(np.concatenate([rng.permutation(members[label])[: counts[label]] for label in rarer_first]))
 
     def sampled(self, rows: Ints, most: int) -> Ints:
         """At most `most` of the rows, in order, stratified by class and part."""
