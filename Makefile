@@ -75,7 +75,7 @@ study-external: .venv/tested  ## which mitigation helps elsewhere: DATA, chosen 
 	  --minutes $(or $(MINUTES),120)
 
 study-limits: .venv/tested  ## what limits a MITIGATION elsewhere: half of DATA's films, SELECTION's own labels; 20 minutes
-	@$(BIN)/python -m tests.benchmarks.limits "$(DATA)" "$(SELECTION)" "$(MITIGATION)" \
+	@$(BIN)/python -m tests.benchmarks.elsewhere "$(DATA)" "$(SELECTION)" "$(MITIGATION)" \
 	  $(foreach each,$(REPORTING),"$(each)")
 
 study-kills: .venv/tested  ## does anything outlive a command that is killed: 25 kills at random moments; 20 minutes

@@ -22,7 +22,7 @@ from tblib.prepare import load_part, prepare
 from tblib.run import open_run
 from tblib.system.files import ROOT, write_json
 from tblib.train import Training
-from tests.benchmarks import bench, external, kinds, limits, scale, stability
+from tests.benchmarks import bench, elsewhere, external, kinds, limits, scale, stability
 
 FILES = sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py"))
 
@@ -104,19 +104,19 @@ def test_a_mitigation_is_chosen_on_one_set_and_reported_once_on_another(hospital
 
 def test_what_limits_a_mitigation_is_scored_on_films_that_were_not_learnt(hospitals_zips, tmp_path, monkeypatch):
     for name, value in (("SMALL_SEEDS", 2), ("FOLDS", 2), ("REPLICATES", 50)):
-        monkeypatch.setattr(limits, name, value)
+        monkeypatch.setattr(elsewhere, name, value)
     own, chooses, reports = hospitals_zips.values()
     audit = replace(external.Study(own, chooses, [], tmp_path).audit(32), external=reports)
     learnt = int(audit.train[audit.fitted_rows].sum())
-    table = limits.measure(audit, "lesions")
+    table = elsewhere.measure(audit, "lesions")
     assert list(table)[2:] == ["AUROC on chooses", "AUROC on reports"]
     counts = table["films"].tolist()
     assert counts[1] == learnt
     assert counts[0] == pytest.approx(learnt / 2, abs=1)
     assert counts[2] == learnt + counts[3]
     assert counts[3] == pytest.approx(30, abs=4)
-    some = limits.Films(np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.ones((4, 8, 8), np.uint8))
-    given = limits.job(audit, [some, some.some(np.array([1, 2]))], [some.images, some.images], "lesions", 0).arrays
+    some = elsewhere.Films(np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1]), np.ones((4, 8, 8), np.uint8))
+    given = elsewhere.job(audit, [some, some.some(np.array([1, 2]))], [some.images, some.images], "lesions", 0).arrays
     assert given["train"].tolist() == [True] * 6 + [False] * 4
     assert len(given["drawn"]) == 3  # of the negative films alone
 
@@ -124,8 +124,16 @@ def test_what_limits_a_mitigation_is_scored_on_films_that_were_not_learnt(hospit
 def test_the_mean_over_parts_forgives_networks_of_another_level():
     films = SimpleNamespace(target=np.array([0, 1, 0, 1]), group=np.arange(4))
     logits = [[np.array([5.0, 6.0]), np.array([-2.0, -1.0])], [np.array([6.0, 5.0]), np.array([-2.0, -1.0])]]
-    values, _ = limits.areas(films, [np.array([0, 1]), np.array([2, 3])], logits)
+    values, _ = elsewhere.areas(films, [np.array([0, 1]), np.array([2, 3])], logits)
     assert values.tolist() == [1.0, 0.5]
+
+
+def test_the_machines_limits_name_the_bottleneck_of_training():
+    trained = {"gflops": 20.0, "precision": "bf16", "inference_gflops": 30.0, "operators": {"slow": 0.6, "quick": 0.1}}
+    prepared = {"decode the PNG": 3.0, "of which inflate": 2.0, "resize": 1.0}
+    told = limits.table({"preparation": prepared, "peak_fp32": 60.0, "peak_bf16": 100.0, "training": trained})
+    assert "| a training step, bf16 | 20 | 20% |" in told
+    assert "bottleneck that is left in training is `slow` (60%); in preparation, decoding the PNG (75%)" in told
 
 
 def test_a_study_stops_at_its_budget_and_says_what_is_missing(hospitals_zips, tmp_path, monkeypatch):

@@ -298,7 +298,7 @@ def report(study: Study, plain: Candidate, chosen: Candidate) -> dict[str, Any]:
         ]
         rows += [
             {"set": one.name, "n": len(one.target), "chose": one is audit.selected, "figure": name}
-            | {"none": _over(*before[name]), "chosen": _over(*own[name])}
+            | {"none": over(*before[name]), "chosen": over(*own[name])}
             | {"gain": trainings.gain(own[name], before[name], 0)._asdict()}
             for name in before
         ]
@@ -313,7 +313,7 @@ def report(study: Study, plain: Candidate, chosen: Candidate) -> dict[str, Any]:
     return {"rows": rows, "inside": within, "predicted": guesses, "seeds": FULL_SEEDS}
 
 
-def _over(values: Floats, replicates: Floats) -> dict[str, float | None]:
+def over(values: Floats, replicates: Floats) -> dict[str, float | None]:
     """Mean and sd over trainings, and the interval over trainings and films."""
     area = trainings.over_trainings(values, replicates, 0)
     return trainings.mean_and_sd(values.tolist()) | {"low": area.low, "high": area.high}

@@ -1,175 +1,163 @@
-"""What limits the AUROC at another hospital: too few films, or films of one database?
+"""Where the time goes, beside what the machine can do at most: ``python -m tests.benchmarks.limits``.
 
-Small networks with one mitigation are trained on half of the films, on all of them, on all of them and most of another
-hospital's with its own labels, and on the latter alone; what is scored is the part of its films that was not seen. That
-hospital's films must be those that choose: who trains on labels of a set cannot report on it. On sets that report, the
-same networks only explain what was reported: nothing may be chosen by these rows.
-
-``python -m tests.benchmarks.limits DATA SELECTION MITIGATION [REPORTING …]``
+Everything is measured in this one process: the inflating of the films' zlib streams, the largest product of
+matrices, and the steps of the project's own preparation and training.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+import os
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
-from tblib.arrays import Floats, Ints, Pixels
-from tblib.audit import fits, trainings
-from tblib.audit.external import ExternalSet
-from tblib.audit.jobs import Job
-from tblib.audit.study import Audit
+from tblib.arrays import Normalisation
+from tblib.dataset import Augmentation, augment, augmentation_parameters, normalise
+from tblib.devices import keep_freed_memory, pick_precision
 from tblib.films.database import Database
-from tblib.metrics import Scored, auroc, bootstrap_weights
-from tblib.mitigation import chosen
-from tblib.prepare import drawn_images, read_images
-from tblib.show.text import mean_and_interval
-from tests.benchmarks.external import HERE, REPLICATES, SMALL_SEEDS, Study
-from tests.benchmarks.films import SIZE, as_markdown
+from tblib.films.film import open_film, resized
+from tblib.model import CNN, folded
+from tblib.system.files import write_json
+from tests.benchmarks.films import FOLDER, SIZE, database
 
-FOLDS = 4
+BATCH, FILMS = 32, 120
 
 
-@dataclass(frozen=True)
-class Films:
-    """Films of one database after a mitigation.
-
-    Attributes:
-        images: uint8 (N, S, S).
-        target: int (N,).
-        drawn: uint8 (N, S, S): each with drawn lesions, if the mitigation draws them; (0, S, S) otherwise.
-    """
-
-    images: Pixels
-    target: Ints
-    drawn: Pixels
-
-    def some(self, rows: Ints) -> Films:
-        """Those of some rows."""
-        return Films(self.images[rows], self.target[rows], self.drawn[rows] if len(self.drawn) else self.drawn)
+def each(items: Sequence[Any], work: Callable[[Any], Any]) -> tuple[float, list[Any]]:
+    """Milliseconds an item, the best of three rounds on one thread, and what the work gave."""
+    best, made = float("inf"), []
+    for _ in range(3):
+        begun = time.perf_counter()
+        made = [work(item) for item in items]
+        best = min(best, (time.perf_counter() - begun) / len(items) * 1e3)
+    return best, made
 
 
-def films_of(audit: Audit, mitigation: str | None, database: Database, files: list[str], target: Ints) -> Films:
-    """Films of a database, prepared."""
-    given = audit.input_with(mitigation)
-    to_draw = files if "lesions" in chosen(mitigation) else []
-    drawn = drawn_images(database, to_draw, given, audit.lungs, audit.seed)
-    return Films(read_images(database, files, given), target, drawn)
+def stream(content: bytes) -> bytes:
+    """The zlib stream of a PNG."""
+    place, parts = 8, []
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] == b"IDAT":
+            parts.append(content[place + 8 : place + 8 + length])
+        place += 12 + length
+    return b"".join(parts)
 
 
-def job(audit: Audit, learnt: list[Films], scored: list[Pixels], mitigation: str | None, seed: int) -> Job:
-    """The training of one small network on some films, which then scores others: two batches uint8 (N, S, S)."""
-    here, there = scored
-    size, none = here.shape[1:], here[:0]
-    target = np.concatenate([*(each.target for each in learnt), np.zeros(len(here), np.int64)])
-    arrays = {
-        "images": np.concatenate([*(each.images for each in learnt), here]),
-        "edited": np.empty((0, 2, 0, *size), np.uint8),
-        "others": there,
-        "target": target,
-        "groups": target,
-        "train": np.arange(len(target)) < len(target) - len(here),
-        "drawn": np.concatenate([each.drawn[each.target == 0] if len(each.drawn) else none for each in learnt]),
-    }
-    return Job(fits.mitigated, arrays, {"mitigation": mitigation, "training": audit.training, "seed": seed})
-
-
-def half(films: Films, seed: int) -> Films:
-    """A random half of the films of each class."""
-    order = np.random.default_rng(seed).permutation(len(films.target))
-    rows = [order[films.target[order] == label] for label in (0, 1)]
-    return films.some(np.concatenate([each[: len(each) // 2] for each in rows]))
-
-
-Folds = list[tuple[Ints, Ints]]  # rows that are learnt, and rows that are scored
-Ways = dict[str, tuple[Callable[[Ints, int], list[Films]], Folds]]  # by (rows that are learnt, seed)
-
-
-def measure(audit: Audit, mitigation: str | None) -> pd.DataFrame:
-    """A row for each choice of training films: AUROC over seeds on the other hospital's, and on sets that report."""
-    there, rows = audit.selected, audit.fitted_rows[audit.train[audit.fitted_rows]]
-    assert there is not None
-    own = films_of(audit, mitigation, audit.database, audit.films["file"].iloc[rows].tolist(), audit.target[rows])
-    other = films_of(audit, mitigation, there.database, there.files, there.target)
-    given = audit.input_with(mitigation)
-    sets = [read_images(one.database, one.files, given) for one in audit.sets]
-    found = []
-    for name, (learnt, folds) in _ways(own, other, there).items():
-        jobs = [
-            job(
-                audit,
-                learnt(seen, seed),
-                [other.images[held], np.concatenate([own.images[:0], *sets])],
-                mitigation,
-                seed,
-            )
-            for seed in range(SMALL_SEEDS)
-            for seen, held in folds
-        ]
-        results = audit.jobs(jobs, name)
-        by_seed = [results[first : first + len(folds)] for first in range(0, len(results), len(folds))]
-        row = {"trained on": name, "films": sum(len(each.target) for each in learnt(folds[0][0], 0))}
-        here = [[np.array(each["logits"]) for each in one] for one in by_seed]
-        found.append(row | {f"AUROC on {there.name}": _told(areas(there, [held for _, held in folds], here))})
-        first = 0
-        for one in audit.sets:
-            last = first + len(one.target)
-            logits = [[np.array(each["others"][first:last]) for each in seed] for seed in by_seed]
-            found[-1][f"AUROC on {one.name}"] = _told(areas(one, [np.arange(last - first)] * len(folds), logits))
-            first = last
-    return pd.DataFrame(found)
-
-
-def _ways(own: Films, other: Films, there: ExternalSet) -> Ways:
-    """Which films are learnt, by name."""
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    folds = list(splitter.split(there.files, there.target, there.group))
-    whole = [(np.arange(0), np.arange(len(there.target)))]
-    part = f"{FOLDS - 1} of {FOLDS} films of {there.name} with its labels"
+def preparation(given: Database) -> dict[str, float]:
+    """Milliseconds a film of each part of its preparation, on one thread."""
+    files = list(given.labels)[:: max(1, len(given.labels) // FILMS)]
+    read, contents = each(files, given.read)
+    inflate, _ = each([stream(content) for content in contents], zlib.decompress)
+    decode, films = each(contents, lambda content: open_film(content, "film"))
+    grey, greys = each(films, lambda film: film.grey)
+    resize, _ = each(greys, lambda pixels: resized(pixels, SIZE))
     return {
-        "half of the films": (lambda seen, seed: [half(own, seed)], whole),
-        "all films": (lambda seen, seed: [own], whole),
-        f"all films, and {part}": (lambda seen, seed: [own, other.some(seen)], folds),
-        part: (lambda seen, seed: [other.some(seen)], folds),
+        "read from the zip": read,
+        "decode the PNG": decode,
+        "of which inflating, by zlib": inflate,
+        "to grey": grey,
+        "resize": resize,
     }
 
 
-def _told(found: tuple[Floats, Floats]) -> str:
-    area = trainings.over_trainings(*found, 0)
-    return mean_and_interval(trainings.mean_and_sd(found[0].tolist()) | {"low": area.low, "high": area.high})
+def peak(precision: torch.dtype) -> float:
+    """Most GFLOP/s that any of five products of two matrices, or of five 1 × 1 convolutions, reaches.
+
+    The convolution is the same arithmetic in another library: on some processors the product's does not use
+    the widest vectors.
+    """
+    side = 2048
+    one, weights = torch.randn(side, side).to(precision), torch.randn(512, 512, 1, 1).to(precision)
+    films = torch.randn(8, 512, 64, 64).to(precision).contiguous(memory_format=torch.channels_last)
+    product = min(each([one], lambda matrix: matrix @ matrix)[0] for _ in range(5))
+    convolution = min(each([films], lambda batch: torch.nn.functional.conv2d(batch, weights))[0] for _ in range(5))
+    return max(2 * side**3 / product, 2 * films.numel() * 512 / convolution) / 1e6
 
 
-def areas(films: ExternalSet, parts: list[Ints], logits: list[list[Floats]]) -> tuple[Floats, Floats]:
-    """AUROC of each of K trainings, float (K,), and its bootstrap replicates, float (K, R): the mean over parts of the
-    films, as each part is scored by a network of its own."""
-    whole = Scored(films.target, np.zeros(len(films.target)), films.group)
-    weights, ones = bootstrap_weights(whole, REPLICATES, 0), np.ones((1, len(films.target)))
-    scored = [
-        [(rows, Scored(films.target[rows], one, films.group[rows])) for rows, one in zip(parts, each, strict=True)]
-        for each in logits
+def training() -> dict[str, Any]:
+    """Films a second, GFLOP/s and the operators that take most time in training steps, and of inference."""
+    bf16 = pick_precision("auto", torch.device("cpu")) == "bf16"
+    cnn = CNN(SIZE).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(cnn.parameters())
+    moves = augmentation_parameters(BATCH, torch.Generator().manual_seed(0))
+    films = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (BATCH, 1, SIZE, SIZE), dtype=np.uint8))
+    targets, by = torch.zeros(BATCH), Normalisation(128, 64)
+
+    def step(_: int) -> None:
+        """One step with its augmentation."""
+        inputs = normalise(augment(films, Augmentation(), moves), by)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = cnn(inputs)
+        torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), targets).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    step(0)
+    milliseconds, _ = each(range(4), step)
+    with FlopCounterMode(display=False) as counter:
+        step(0)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step(0)
+    events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    cnn = folded(cnn)
+    with torch.inference_mode(), FlopCounterMode(display=False) as forward:
+        cnn(normalise(films, by))
+    with torch.inference_mode():
+        inferring, _ = each(range(4), lambda _: cnn(normalise(films, by)))
+    return {
+        "precision": "bf16" if bf16 else "fp32",
+        "films_per_second": BATCH / milliseconds * 1e3,
+        "gflops": counter.get_total_flops() / milliseconds / 1e6,
+        "inference_films_per_second": BATCH / inferring * 1e3,
+        "inference_gflops": forward.get_total_flops() / inferring / 1e6,
+        "operators": {event.key: event.self_cpu_time_total / total for event in events[:8]},
+    }
+
+
+def table(content: dict[str, Any]) -> str:
+    """Markdown: a film's preparation by part, arithmetic beside its peak, and the operators of a training step."""
+    prepared, trained = content["preparation"], content["training"]
+    lines = ["| preparing one film, one thread | ms |", "|---|---|"]
+    lines += [f"| {name} | {milliseconds:.2f} |" for name, milliseconds in prepared.items()]
+    lines += ["", "| arithmetic | GFLOP/s | of the peak |", "|---|---|---|"]
+    peaks = {"fp32": content["peak_fp32"], "bf16": content["peak_bf16"]}
+    lines += [f"| peak, {name} | {peak:.0f} | |" for name, peak in peaks.items()]
+    for name, own, precision in (
+        ("a training step", trained["gflops"], trained["precision"]),
+        ("inference", trained["inference_gflops"], "fp32"),
+    ):
+        lines.append(f"| {name}, {precision} | {own:.0f} | {own / peaks[precision]:.0%} |")
+    lines += ["", "| operator of a training step | share of its time |", "|---|---|"]
+    lines += [f"| `{name}` | {share:.0%} |" for name, share in trained["operators"].items()]
+    slowest, share = max(trained["operators"].items(), key=lambda item: item[1])
+    whole = sum(milliseconds for name, milliseconds in prepared.items() if not name.startswith("of which"))
+    lines += [
+        "",
+        f"The bottleneck that is left in training is `{slowest}` ({share:.0%}); in preparation, decoding the PNG",
     ]
-    values = [np.mean([auroc(one, ones[:, rows])[0] for rows, one in each]) for each in scored]
-    drawn = [np.mean([auroc(one, weights[:, rows]) for rows, one in each], axis=0) for each in scored]
-    return np.array(values), np.stack(drawn)
+    lines[-1] += f" ({prepared['decode the PNG'] / whole:.0%})."
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Train, and print the table."""
-    parser = argparse.ArgumentParser(description="What limits the AUROC at another hospital.")
-    parser.add_argument("data", help="the films to train on: a zip or folder")
-    parser.add_argument("selection", help="films of another hospital")
-    parser.add_argument("mitigation", help="names joined by +, or none")
-    parser.add_argument("reporting", nargs="*", help="films of other hospitals, on which it was reported")
-    parser.add_argument("--out", type=Path, default=HERE, help="where trainings are kept")
-    given = parser.parse_args()
-    audit = Study(given.data, given.selection, given.reporting, given.out).audit(SIZE)
-    audit = replace(audit, external=",".join(given.reporting) or None)
-    print(as_markdown(measure(audit, None if given.mitigation == "none" else given.mitigation)))
+    """Measure and write ``reports/benchmark/limits.json``."""
+    keep_freed_memory()  # or fresh pages for each product would be measured, too
+    content = {
+        "cores": os.cpu_count(),
+        "preparation": preparation(database()),
+        "peak_fp32": peak(torch.float32),
+        "peak_bf16": peak(torch.bfloat16),
+        "training": training(),
+    }
+    write_json(FOLDER / "limits.json", content)
 
 
 if __name__ == "__main__":
