@@ -105,11 +105,17 @@ def logits_of(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:
 
 
 def logits_of_images(cnn: CNN, images: Pixels, by: Normalisation) -> Floats:
-    """`logits_of`, float (N,), for images uint8 (N, S, S), or (N, S, S, 3), in main memory and a network anywhere."""
+    """`logits_of`, float (N,), for images uint8 (N, S, S), or (N, S, S, 3), in main memory and a network anywhere.
+
+    Images that are alike are scored once: where a mitigation hides most of a film, many edits change nothing.
+    """
     if not len(images):
         return np.empty(0)
-    films, device = planes(torch.from_numpy(np.array(images))), next(cnn.parameters()).device
-    return logits_of(cnn, (batch.to(device) for batch in films.split(64)), by).cpu().double().numpy()
+    places: dict[bytes, int] = {}
+    same_as = np.array([places.setdefault(image.tobytes(), len(places)) for image in images])
+    firsts = images[np.unique(same_as, return_index=True)[1]]
+    films, device = planes(torch.from_numpy(firsts)), next(cnn.parameters()).device
+    return logits_of(cnn, (batch.to(device) for batch in films.split(64)), by).cpu().double().numpy()[same_as]
 
 
 def unchecked_logits(cnn: CNN, films: Iterable[Tensor], by: Normalisation) -> Tensor:

@@ -13,7 +13,7 @@ from tblib.audit.edited import lacking
 from tblib.audit.effects import probability
 from tblib.audit.jobs import Job
 from tblib.audit.mitigations import EDITED_FILMS
-from tblib.audit.pairs import Viewers, added, only
+from tblib.audit.pairs import Viewers, added
 from tblib.audit.study import Audit
 from tblib.audit.trainings import mean_and_sd, over_seeds
 from tblib.audit.views import BLIND, REGIONS, WHOLE
@@ -57,7 +57,8 @@ def _jobs(audit: Audit, channels: int) -> list[Job]:
     images = _images(audit, given)
     tinted = audit.sampled(audit.held_out_rows, EDITED_FILMS)
     table = audit.films.iloc[tinted].reset_index(drop=True)
-    pairs = only(added(TINT, audit.pictures_in(tinted, channels), Viewers(given), audit.seed), lacking(TINT, table))
+    places, pictures = np.flatnonzero(lacking(TINT, table)), audit.pictures_in(tinted, channels)
+    pairs = added(TINT, pictures, Viewers(given), audit.seed, places=places)
     others = [read_images(one.database, one.files, given) for one in audit.sets]
     shared: dict[str, npt.NDArray[Any]] = {"images": images, "target": audit.target[rows], "train": audit.train[rows]}
     whole = shared | {"groups": audit.groups[rows], "edited": np.stack([np.stack([pairs.edited, pairs.placebo])])}

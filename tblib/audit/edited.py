@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tblib.arrays import Floats, Ints, Mask, Pixels
-from tblib.audit.pairs import Pairs, added, only, removed, restyled, swapped, unpacked
+from tblib.audit.pairs import Pairs, added, removed, restyled, swapped, unpacked
 from tblib.audit.study import Audit
 from tblib.films.cues import AUDITED, Cue
 
@@ -95,8 +95,8 @@ def _put(audit: Audit, films: EditedFilms, cue: Cue) -> Pairs:
     if cue.swap:
         return SWAPS[cue.swap](audit, films)
     spared = None if audit.edit_masks is None else audit.edit_masks[films.rows]
-    seen = audit.viewers(films.rows)
-    return only(added(cue, films.pictures, seen, audit.seed, masks=spared), lacking(cue, films.table))
+    places = np.flatnonzero(lacking(cue, films.table))
+    return added(cue, films.pictures, audit.viewers(films.rows), audit.seed, masks=spared, places=places)
 
 
 def lacking(cue: Cue, table: pd.DataFrame) -> Mask:

@@ -146,8 +146,9 @@ def planted(
 
 def answers(cnn: CNN, by: Normalisation, held_out: Pixels, edited: Pixels, placebo: Pixels) -> dict[str, Any]:
     """Logits of a trained network: of held-out films, and of films after edits (`after`) and placebos (`before`)."""
-    films = {"logits": held_out, "after": edited, "before": placebo}
-    return {name: logits_of_images(cnn, each, by).tolist() for name, each in films.items()}
+    logits = logits_of_images(cnn, np.concatenate([held_out, edited, placebo]), by)
+    parts = np.split(logits, [len(held_out), len(held_out) + len(edited)])
+    return {name: part.tolist() for name, part in zip(("logits", "after", "before"), parts, strict=True)}
 
 
 def mitigated(

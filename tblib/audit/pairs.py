@@ -48,20 +48,28 @@ class Viewers(NamedTuple):
 
     Attributes:
         input: what small networks see of them.
-        logits: (films, their indices) -> float (n,), of the model under audit; None if it is not asked.
+        logits: (films, the same as `input` makes them, their indices) -> float (n,), of the model under audit; None if
+            it is not asked.
     """
 
     input: ModelInput
-    logits: Callable[[Sequence[Pixels], Ints], Floats] | None = None
+    logits: Callable[[Sequence[Pixels], Pixels, Ints], Floats] | None = None
 
 
 def added(
-    cue: Cue, films: Sequence[Pixels], viewers: Viewers, seed: int, dose: float = 1.0, masks: Mask | None = None
+    cue: Cue,
+    films: Sequence[Pixels],
+    viewers: Viewers,
+    seed: int,
+    dose: float = 1.0,
+    masks: Mask | None = None,
+    places: Ints | None = None,
 ) -> Pairs:
-    """Every film with the cue added, and with its placebo; random choices depend on `seed` and the film's index.
+    """Films with the cue added, and with its placebo; random choices depend on `seed` and the film's index.
 
     `cue` is one of `tblib.films.cues.EDITED`, `films` are uint8 (H, W) or (H, W, 3), and `dose` is explained at
-    `Cue.doses`. Some edits spare the lungs given by `masks`, bool (N, S, S); without masks nothing is spared.
+    `Cue.doses`. Some edits spare the lungs given by `masks`, bool (N, S, S); without masks nothing is spared. With
+    `places`, int (n,), these films get the cue; without, all of them.
     """
     put = cue.put
     assert put is not None
@@ -75,7 +83,7 @@ def added(
         first, second = (spared(films[place], each, mask) for each in both)
         return first, second
 
-    return _stacked(pair, np.arange(len(films)), 1.0, viewers)
+    return _stacked(pair, np.arange(len(films)) if places is None else places, 1.0, viewers)
 
 
 def spared(film: Pixels, changed: Pixels, mask: Mask | None) -> Pixels:
@@ -215,12 +223,6 @@ def typical_marker(films: pd.DataFrame) -> tuple[str, str] | None:
     return str(letter), str(style) if style in edits.MARKER_STYLES else "solid"
 
 
-def only(pairs: Pairs, keep: Mask) -> Pairs:
-    """The pairs whose film is kept, bool (N,)."""
-    chosen = keep[pairs.rows]
-    return Pairs(**{name: each[chosen] for name, each in pairs._asdict().items()})
-
-
 def _stacked(
     pair: Callable[[int], tuple[Pixels, Pixels] | None], places: Ints, sign: Floats | float, viewers: Viewers
 ) -> Pairs:
@@ -231,19 +233,18 @@ def _stacked(
         both = pair(place)
         return both and (place, both, (viewers.input.of(both[0]), viewers.input.of(both[1])))
 
-    rows: list[int] = []
-    small: tuple[list[Pixels], list[Pixels]] = ([], [])
-    known: tuple[list[Floats], list[Floats]] = ([np.empty(0)], [np.empty(0)])
+    none = np.empty((0, *viewers.input.shape), np.uint8)
+    parts = [(np.empty(0, np.int64), none, none, np.empty(0), np.empty(0))]
     with Parallel(n_jobs=-1, prefer="threads") as threads:
         for start in range(0, len(places), BATCH):
             done = threads(delayed(seen)(int(place)) for place in places[start : start + BATCH])
             made = [each for each in done if each is not None]
             own = np.array([place for place, *_ in made], np.int64)
-            rows += own.tolist()
-            for i in (0, 1):
-                small[i].extend(inputs[i] for *_, inputs in made)
-                films = [both[i] for _, both, _ in made]
-                known[i].append(viewers.logits(films, own) if viewers.logits else np.full(len(films), np.nan))
-    edited, placebo = (np.array(each, np.uint8).reshape(len(each), *viewers.input.shape) for each in small)
+            films = [both[i] for i in (0, 1) for _, both, _ in made]
+            small = np.array([inputs[i] for i in (0, 1) for *_, inputs in made], np.uint8)
+            small = small.reshape(-1, *viewers.input.shape)
+            asked = viewers.logits(films, small, np.tile(own, 2)) if viewers.logits else np.full(len(films), np.nan)
+            parts.append((own, *np.split(small, 2), *np.split(asked, 2)))
+    rows, edited, placebo, after, before = (np.concatenate(each) for each in zip(*parts, strict=True))
     signs = np.broadcast_to(np.asarray(sign, float), len(places))[np.isin(places, rows)]
-    return Pairs(np.array(rows, np.int64), edited, placebo, signs, *(np.concatenate(each) for each in known))
+    return Pairs(rows, edited, placebo, signs, after, before)

@@ -21,7 +21,7 @@ from tblib.audit.jobs import Job, run_jobs
 from tblib.audit.pairs import Viewers, beyond_edges, fineness
 from tblib.catalogue import catalogued_database, need_same_films
 from tblib.classifiers.opened import input_of, lungs_of, open_model
-from tblib.classifiers.protocol import Classifier, logits
+from tblib.classifiers.protocol import Classifier, logits, logits_of
 from tblib.classifiers.trained import TrainedModel
 from tblib.devices import pick_device
 from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, cross_validated
@@ -316,13 +316,16 @@ class Audit:
         found = {other.name: associated_given(self, own, other) for other in exist}
         return {c.name: {o.name: found[o.name][c.name] for o in exist if o is not c} for c in own}
 
-    def logits_of(self, films: Sequence[Pixels], rows: Ints) -> Floats:
-        """Float (n,): the model's logits of versions of the films at `rows`, at any size, above its threshold."""
+    def logits_of(self, films: Sequence[Pixels], rows: Ints, small: Pixels | None = None) -> Floats:
+        """Float (n,): the model's logits of versions of the films at `rows`, at any size, above its threshold; `small`
+        are the same as `input` makes them, if that is done already: tblib's CNN sees these."""
+        if self.network is not None and small is not None:
+            return logits_of(self.network.scores_of(small)) - self.threshold
         return logits(self.model, films, self.films["file"].iloc[rows].tolist()) - self.threshold
 
     def viewers(self, rows: Ints) -> Viewers:
         """The model and small networks, as those who look at edits of the films at `rows`."""
-        return Viewers(self.input, lambda films, places: self.logits_of(films, rows[places]))
+        return Viewers(self.input, lambda films, small, places: self.logits_of(films, rows[places], small))
 
     def input_with(self, mitigation: str | None) -> ModelInput:
         """The input of a model of the same size with this mitigation."""

@@ -61,7 +61,11 @@ class TrainedModel:
             ModelError: a logit is not finite.
         """
         seen = Parallel(n_jobs=-1, prefer="threads")(delayed(self.input.of)(film) for film in films)
-        return np.asarray(expit(self.logits(np.array(seen, np.uint8).reshape(len(films), *self.input.shape))))
+        return self.scores_of(np.array(seen, np.uint8).reshape(len(films), *self.input.shape))
+
+    def scores_of(self, images: Pixels) -> Floats:
+        """The same for films as its `input` makes them, uint8 (N, size, size) or (N, size, size, 3)."""
+        return np.asarray(expit(self.logits(images)))
 
     def use_device(self) -> None:
         """Score films on this machine's card from now on, if it has one."""
