@@ -1,6 +1,7 @@
 """Effects: what an edit changes over its placebo, more than in reference networks; and the thresholds of verdicts."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -100,12 +101,17 @@ def flipped(after: Floats, before: Floats) -> Floats:
 def mean_change(moved: Floats, group: Ints, replicates: int, seed: int) -> Estimate:
     """Mean of `moved` (n,) with percentiles of a bootstrap over duplicate groups (n,)."""
     names, index = np.unique(group, return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), replicates)
-    weights = drawn[:, index].astype(float)
+    weights = _drawn(len(names), replicates, seed)[:, index].astype(float)
     weights /= weights.sum(1, keepdims=True)
     low, high = np.quantile(weights @ moved, [0.025, 0.975])
     value = float(moved.mean())
     return Estimate(value, float(min(low, value)), float(max(high, value)))
+
+
+@lru_cache(maxsize=8)  # an audit judges hundreds of networks by the same films
+def _drawn(groups: int, replicates: int, seed: int) -> Ints:
+    """Int (R, G): how often each duplicate group occurs in each replicate."""
+    return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), replicates)
 
 
 def holm(ps: dict[Name, float]) -> dict[Name, float]:
