@@ -133,9 +133,7 @@ def compared(*points: tuple[str, float | None, float]) -> list[dict]:
 
 def test_what_is_chosen_keeps_the_worst_group():
     rows = compared(("none", 0.9, 0.6), ("best", 0.69, 0.9), ("good", 0.70, 0.8), ("unknown", None, 0.95))
-    assert mitigations.choice(rows)["mitigation"] == "good"
-    assert mitigations.choice(rows[:2])["mitigation"] == "none"
-    assert mitigations.choice(rows[1:2])["mitigation"] == "best"  # the first, as none keeps it
+    assert [mitigations.choice(each) for each in (rows, rows[:2], rows[1:2])] == [rows[2], rows[0], None]
     figure = mitigations.trade(rows)
     assert figure.get_label().startswith("Chosen: good. Worst group inside and AUROC on there: none 0.90, 0.600;")
     (ax,) = figure.axes
@@ -144,4 +142,17 @@ def test_what_is_chosen_keeps_the_worst_group():
         "chosen: good",
         "none",
     ]  # none other is better in both
+    figure = mitigations.trade(rows[1:2])
+    assert figure.get_label().startswith("Nothing is chosen: no worst group keeps 0.7. Worst group inside")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["best"]
     assert "Without a selection set" in mitigations.trade([row | {"selection": None} for row in rows])
+
+
+def test_a_comparison_that_no_mitigation_wins_says_so():
+    rows = compared(("none", 0.9, 0.8), ("other", 0.8, 0.7))
+    assert mitigations.finding(rows).startswith("On “there”, the selection set, no mitigation has a higher AUROC than")
+    alone = [row | {"selection": None} for row in rows]
+    assert mitigations.finding(alone).startswith(
+        "No mitigation raises the accuracy of the worst group: with none it is 0.900 ± 0.010, the highest of 2 ("
+    )
+    assert "is highest with none, the best of 2: 0.900" in mitigations.finding(alone[::-1])

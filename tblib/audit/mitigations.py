@@ -163,7 +163,7 @@ def figure(compared: list[dict[str, Any]]) -> Figure | str:
             ax.plot(one["mean"], at, mark, color=colour, markersize=6)
     left.axvline(0.5, color=INK, linestyle=":")
     left.set_yticks(places, names)
-    left.invert_yaxis()
+    left.set_ylim(places[-1] + 0.2, places[0] - 0.2)
     first = compared[0]
     where = (
         f"{first['selection']['set']}, the selection set\n(n = {first['selection']['n']:,} films)"
@@ -194,11 +194,11 @@ def _undominated(points: list[tuple[float, float]]) -> set[int]:
     return {i for i, (x, y) in enumerate(points) if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points)}
 
 
-def choice(compared: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row with the highest AUROC on the selection set, of those whose worst group inside keeps `LEAST_WORST`; the
-    first one, without any mitigation, if none does."""
+def choice(compared: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row with the highest AUROC on the selection set, of those whose worst group inside keeps `LEAST_WORST`; None
+    if none does."""
     kept = [row for row in compared if (row["worst_group"]["mean"] or 0.0) >= LEAST_WORST]
-    return max(kept, key=lambda row: float(row["selection"]["mean"])) if kept else compared[0]
+    return max(kept, key=lambda row: float(row["selection"]["mean"]), default=None)
 
 
 def trade(compared: list[dict[str, Any]]) -> Figure | str:
@@ -208,7 +208,9 @@ def trade(compared: list[dict[str, Any]]) -> Figure | str:
         return "Without a selection set (parameter selection) nothing is traded, as nothing can be chosen."
     points = [(row["worst_group"]["mean"], row["selection"]["mean"]) for row in rows]
     best, chosen_row = _undominated([(-x, -y) for x, y in points]), choice(rows)
-    alt = f"Chosen: {chosen_row['mitigation']}. Worst group inside and AUROC on {rows[0]['selection']['set']}: "
+    nothing = f"Nothing is chosen: no worst group keeps {LEAST_WORST:g}"
+    what = f"Chosen: {chosen_row['mitigation']}" if chosen_row else nothing
+    alt = f"{what}. Worst group inside and AUROC on {rows[0]['selection']['set']}: "
     alt += "; ".join(f"{row['mitigation']} {x:.2f}, {y:.3f}" for row, (x, y) in zip(rows, points, strict=True))
     figure, (ax,) = panels(f"{alt}.", 1, (WIDTH, 3.6))
     for place, (row, (x, y)) in enumerate(zip(rows, points, strict=True)):
@@ -235,14 +237,21 @@ def finding(compared: list[dict[str, Any]]) -> str:
         return NONE_COMPARED
     if not compared[0]["selection"]:
         best = max(compared, key=lambda row: row["worst_group"]["mean"] or 0.0)
-        return (
-            f"The worst group's accuracy is highest with {best['mitigation']}, the best of {len(compared)}: "
-            f"{mean_sd(best['worst_group'])}, against {mean_sd(compared[0]['worst_group'])} with "
-            f"{compared[0]['mitigation']} ({of_trainings(best['seeds'])}). No films of another hospital were given to "
-            "choose on."
+        without = f"with {compared[0]['mitigation']} it is {mean_sd(compared[0]['worst_group'])}"
+        told = (
+            f"No mitigation raises the accuracy of the worst group: {without}, the highest of {len(compared)}"
+            if best is compared[0]
+            else f"The worst group's accuracy is highest with {best['mitigation']}, the best of {len(compared)}: "
+            f"{mean_sd(best['worst_group'])}; {without}"
         )
+        return f"{told} ({of_trainings(best['seeds'])}). No films of another hospital were given to choose on."
     first, best = compared[0], max(compared, key=lambda row: row["selection"]["mean"])
     there, before = best["selection"], first["selection"]
+    if best is first:
+        return (
+            f"On “{there['set']}”, the selection set, no mitigation has a higher AUROC than {best['mitigation']}, "
+            f"{mean_and_interval(there)} ({of_trainings(best['seeds'])}; in brackets over trainings and films)."
+        )
     gained = Estimate(**there["gain"])
     return (
         f"On “{there['set']}”, the selection set, {best['mitigation']} has the highest AUROC, "
