@@ -283,6 +283,13 @@ def test_the_demos_own_masks_are_taken_and_estimates_elsewhere(smoke, run):
     assert content["mitigation"] is None
 
 
+def test_a_model_that_sees_what_small_networks_see_is_asked_of_that(smoke):
+    audit = open_audit(smoke, "smoke", None, None, 50, 0)
+    rows = audit.held_out_rows[:6]
+    plain = audit.logits_of(audit.pictures(rows), rows)
+    np.testing.assert_allclose(audit.logits_of([], rows, audit.images[rows]), plain, atol=1e-5)
+
+
 def test_a_planted_cue_is_called_used_and_decisive():
     """The rules on a whole: a network that depends on a cue, one that does not."""
     others = tuple(np.random.default_rng(0).normal(0, 0.02, 20))

@@ -108,6 +108,20 @@ def test_what_is_random_depends_on_seed_and_place():
     first, again, other = (added(cue("white rectangle"), films, Viewers(ModelInput(64)), seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.edited, again.edited)
     assert (first.edited != other.edited).any()
+    alone = added(cue("white rectangle"), films, Viewers(ModelInput(64)), 0, places=np.array([1]))
+    assert alone.rows.tolist() == [1]
+    np.testing.assert_array_equal(alone.edited[0], first.edited[1])
+
+
+def test_the_model_is_asked_of_films_at_their_own_size_and_as_small_networks_see_them():
+    def asked(films, small, places):
+        np.testing.assert_array_equal(small, [ModelInput(64).of(each) for each in films])
+        return small.mean((1, 2)) + 1000 * places
+
+    films = [film(seed) for seed in range(3)]
+    pairs = added(cue("film border"), films, Viewers(ModelInput(64), asked), 0, places=np.array([2, 0]))
+    np.testing.assert_allclose(pairs.after, pairs.edited.mean((1, 2)) + 1000 * pairs.rows)
+    np.testing.assert_allclose(pairs.before, pairs.placebo.mean((1, 2)) + 1000 * pairs.rows)
 
 
 def test_a_swap_keeps_the_lungs_and_takes_the_rest_from_the_other_class():

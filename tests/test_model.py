@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tblib.arrays import Normalisation
 from tblib.classifiers.trained import MAGIC, load_model, save_model
-from tblib.model import CNN, ModelError, folded
+from tblib.model import CNN, ModelError, folded, logits_of_images
 
 PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "mean": 120.0, "sd": 60.0}
 
@@ -16,6 +18,16 @@ PREPARATION = {"negative": "Normal", "positive": "Tuberculosis", "size": 32, "me
 @pytest.mark.parametrize("size", [32, 48, 64])
 def test_one_logit_a_film_for_any_size(size):
     assert CNN(size)(torch.zeros(3, 1, size, size)).shape == (3,)
+
+
+def test_films_that_are_alike_are_scored_once():
+    films, counted = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8), []
+    cnn, order, by = folded(CNN(32, width=2)), [4, 1, 1, 0, 4, 4], Normalisation(127, 70)
+    alone = np.concatenate([logits_of_images(cnn, films[[place]], by) for place in order])
+    cnn.register_forward_pre_hook(lambda cnn, given: counted.append(len(given[0])))
+    np.testing.assert_allclose(logits_of_images(cnn, films[order], by), alone, atol=1e-6)
+    assert sum(counted) == 3
+    assert len(np.unique(alone)) == 3
 
 
 def test_the_network_is_the_one_of_the_protocol():

@@ -164,9 +164,11 @@ def by_sources(audit: Audit) -> Audit:
 
 
 def choose(rows: list[dict[str, Any]], candidates: Iterable[Candidate]) -> Candidate:
-    """The candidate that is chosen (`tblib.audit.mitigations.choice`) of those that a run can have."""
+    """The candidate that is chosen (`tblib.audit.mitigations.choice`) of those that a run can have; the first one,
+    without any mitigation, if none keeps its worst group."""
     able = {each.name: each for each in candidates if not each.kind}
-    return able[mitigations.choice([row for row in rows if row["mitigation"] in able])["mitigation"]]
+    best = mitigations.choice([row for row in rows if row["mitigation"] in able])
+    return able[best["mitigation"]] if best else next(iter(able.values()))
 
 
 def keep_choice(path: Path, chosen: Candidate, rows: list[dict[str, Any]], left: list[str], by: ExternalSet) -> None:
