@@ -46,16 +46,17 @@ browser:
 	    apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
 	  echo "There is no Chromium and it could not be installed; tests in a browser will be skipped."
 
-bench: .venv/tested  ## the plain way and this one side by side, into reports/benchmark/; TBLIB_FILMS as for test
+bench: .venv/tested  ## the plain way, the careful way and this one side by side, into reports/benchmark/; TBLIB_FILMS as for test
 	@mkdir -p reports/benchmark
 	$(BIN)/python -m pytest tests/benchmarks/bench.py -q --benchmark-json=reports/benchmark/benchmark.json --benchmark-disable-gc
 	$(BIN)/python -m tests.benchmarks.limits
 	@$(BIN)/python -m tests.benchmarks.table
 
-bench-long: .venv/tested  ## what takes two hours once: learning over seeds, memory and time as films grow, 200,000 mutated files
+bench-long: .venv/tested  ## what takes hours once: learning over seeds, growth, the audit of real films, 200,000 mutated files
 	@mkdir -p reports/benchmark
 	$(BIN)/python -m tests.benchmarks.learning
 	$(BIN)/python -m tests.benchmarks.scale
+	$(BIN)/python -m tests.benchmarks.whole
 	$(BIN)/python -m tests.fuzz --files 200000
 
 study-clean: .venv/tested  ## does the audit cry wolf: 40 databases of demo films without shortcuts; 45 minutes, interruptible

@@ -1,12 +1,14 @@
-"""The plain way and the project's, step by step and side by side. ``make bench`` runs this and prints the ratios.
+"""The plain way, the careful way and the project's, step by step. ``make bench`` runs this and prints the ratios.
 
-Each step's plain way runs first: the project changes how this process keeps memory (`keep_freed_memory`).
+Each step's other ways run first: the project changes how this process keeps memory (`keep_freed_memory`).
 The number of films of each call is in its ``extra_info``, so that the table can print films per second.
 """
 
 import itertools
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +16,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_serve import LATER, opened, page_server
 
+from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.classifiers.trained import train_run
-from tblib.devices import cpu_computes_in_bf16
-from tblib.films.database import Database
-from tblib.model import films_of, logits_of
+from tblib.devices import cpu_computes_in_bf16, pick_device
+from tblib.films.database import Database, open_database
 from tblib.predict.panel import prediction_panel
-from tblib.predict.predictor import open_predictor
-from tblib.prepare import load_part, prepare
+from tblib.predict.predictor import open_predictor, predict_files
+from tblib.prepare import prepare
 from tblib.report.page import build_report
 from tblib.run import Run, open_run
 from tblib.system.files import ROOT, write_json, write_table
 from tblib.train import Training
-from tests.benchmarks import films, plain
+from tests.benchmarks import careful, films, plain
+from tests.benchmarks.whole import audited_in
 
 CARD_FILMS, CARD_EPOCHS = 3_360, 20  # 80 % of the whole database, and the reference's epochs
 TRAIN, VAL = 192, 64  # films of the smaller run: enough to time, few enough to time several times
 ONE_EPOCH = Training(epochs=1)
+KEPT_READY = 10  # seconds in which the panel's server starts a kernel for the next page
+LEVELS = (127.5, 63.75)  # mean and sd of grey levels, for the ways that are given them
 
 
 @pytest.fixture(scope="session")
@@ -123,9 +129,32 @@ def test_preparation_plain(benchmark, database, catalogued, tmp_path_factory):
     timed(benchmark, "preparation", len(rows), 3, plain.prepare, fresh)
 
 
-def test_preparation_ours(benchmark, database, catalogued, tmp_path_factory):
+def test_preparation_careful(benchmark, database, catalogued, tmp_path_factory):
     def fresh():
-        run = open_run(str(tmp_path_factory.mktemp("ours") / "run"))
+        return (database.path, tmp_path_factory.mktemp("careful"), films.SIZE), {}
+
+    timed(benchmark, "preparation", len(catalogued.table("split.csv")), 3, careful.prepare, fresh)
+
+
+def test_preparation_ours(benchmark, database, catalogued, tmp_path_factory):
+    """From the zip, catalogue included."""
+
+    def from_the_zip(run: Run) -> None:
+        given = open_database(database.path)
+        save_catalogue(run, build_catalogue(given))
+        prepare(run, given, films.SIZE, 0)
+
+    def fresh():
+        return (open_run(str(tmp_path_factory.mktemp("ours") / "run")),), {}
+
+    timed(benchmark, "preparation", len(catalogued.table("split.csv")), 3, from_the_zip, fresh)
+
+
+def test_preparation_of_catalogued_films(benchmark, database, catalogued, tmp_path_factory):
+    """What is left of it where the films were looked at before, as at each new size or mitigation."""
+
+    def fresh():
+        run = open_run(str(tmp_path_factory.mktemp("again") / "run"))
         for file in ("catalogue.csv", "catalogue.json"):
             run.path(file).symlink_to(catalogued.path(file))
         return (run, database, films.SIZE, 0), {}
@@ -136,6 +165,16 @@ def test_preparation_ours(benchmark, database, catalogued, tmp_path_factory):
 def test_training_plain(benchmark, unpacked):
     parts = plain.loaders(unpacked, films.SIZE, 0.5, 0.25)
     timed(benchmark, "training", TRAIN + VAL / 3, 3, lambda: list(plain.train(parts, plain.network(films.SIZE), 1)))
+
+
+@pytest.mark.parametrize("workers", [0, careful.WORKERS])
+def test_training_careful(benchmark, small, workers):
+    parts = careful.loaders(small.images(), small.table("split.csv"), workers)
+
+    def train() -> None:
+        list(careful.train(parts, careful.network(films.SIZE), LEVELS, 1))
+
+    timed(benchmark, "training", TRAIN + VAL / 3, 3, train)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -152,25 +191,36 @@ def test_inference_plain(benchmark, unpacked):
     timed(benchmark, "inference", VAL, 3, lambda: plain.infer(cnn, loader))
 
 
-def test_inference_ours(benchmark, small, model):
-    trained = open_predictor(model).trained
-    val = load_part(small, "val", torch.device("cpu"))
-    timed(benchmark, "inference", VAL, 5, lambda: logits_of(trained.cnn, films_of(val), trained.normalisation))
+@pytest.mark.parametrize("workers", [0, careful.WORKERS])
+def test_inference_careful(benchmark, unpacked, workers):
+    files, cnn = sorted((unpacked / "val").rglob("*.png")), careful.network(films.SIZE)
+    timed(benchmark, "inference", VAL, 3, lambda: careful.predict(cnn, files, LEVELS, films.SIZE, workers))
+
+
+def test_inference_ours(benchmark, unpacked, model):
+    """From files to the table that ``predict`` prints."""
+    files, predictor = sorted((unpacked / "val").rglob("*.png")), open_predictor(model)
+    timed(benchmark, "inference", VAL, 5, lambda: predict_files(predictor, files))
+
+
+def on_a_card(folder: Path, films_: int, size: int, training: Training) -> tuple[Callable[[], None], str]:
+    """A training on SYNTHETIC noise, warmed up by one epoch, and the name of where it runs.
+
+    Films lie in the card's memory as uint8, the host never waits within an epoch, and the training runs in
+    deterministic mode, in bfloat16 or in float32 without TF32 (`tblib.devices`).
+    """
+    run, device = noise(folder, films_, size), pick_device()
+    train_run(run, replace(training, epochs=1))
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"the {device.type}, not a card"
+    return lambda: train_run(run, training), name
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
 def test_training_on_a_card(benchmark, tmp_path):
-    """On SYNTHETIC noise; the first training, not timed, warms the card up."""
-    run = noise(tmp_path / "card", CARD_FILMS, films.SIZE)
-    train_run(run, ONE_EPOCH)
-    benchmark.extra_info["card"] = torch.cuda.get_device_name()
-    timed(
-        benchmark,
-        "training on a card",
-        CARD_FILMS * CARD_EPOCHS,
-        3,
-        lambda: train_run(run, Training(epochs=CARD_EPOCHS)),
+    train, benchmark.extra_info["card"] = on_a_card(
+        tmp_path / "card", CARD_FILMS, films.SIZE, Training(epochs=CARD_EPOCHS)
     )
+    timed(benchmark, "training on a card", CARD_FILMS * CARD_EPOCHS, 3, train)
 
 
 def test_one_film_warm(benchmark, database, model):
@@ -200,6 +250,12 @@ def test_one_film_cold(benchmark, database, model, tmp_path):
     timed(benchmark, "one film, cold", 1, 5, lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True))
 
 
+@pytest.mark.parametrize("words", ["--help", "runn", "run -p epoch=3"])
+def test_help_and_mistyped_commands(benchmark, words):
+    command = [sys.executable, "-m", "tblib", *words.split()]
+    timed(benchmark, "the command line", 1, 5, lambda: subprocess.run(command, cwd=ROOT, capture_output=True))
+
+
 def test_importing_what_the_eda_needs(benchmark):
     code = "from tblib.eda import balance, baselines, colour, detectors, markers, prevalence, provenance, sample, tone"
     command = [sys.executable, "-c", code]
@@ -209,9 +265,27 @@ def test_importing_what_the_eda_needs(benchmark):
 def test_the_whole_demo(benchmark, demo):
     command = [sys.executable, "-m", "tblib", "run", "--data", "demo", "--name", str(demo)]
     timed(benchmark, "all notebooks of the demo", 1, 1, lambda: subprocess.run(command, cwd=ROOT, check=True))
+    benchmark.extra_info["audit"] = audited_in(demo)
 
 
 def test_the_report(benchmark, demo):
     run = open_run(str(demo))
     record = run.facts("run.json")
     timed(benchmark, "the report", 1, 5, lambda: build_report(run, record))
+
+
+@pytest.fixture
+def panels_address(demo, tmp_path):
+    """Where the demo's panel is served as a page."""
+    yield from (address for _, address, _ in page_server(open_run(str(demo)), tmp_path / "log.txt"))
+
+
+def test_the_panels_page(benchmark, browser, panels_address):
+    """From the request to the drop zone, with a kernel kept ready."""
+
+    def usable() -> None:
+        view = opened(browser, panels_address)[0]
+        view.locator(".tblib-drop").wait_for(timeout=LATER)
+        view.context.close()
+
+    timed(benchmark, "the panel's page", 1, 3, usable, lambda: time.sleep(KEPT_READY))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tblib.catalogue import build_catalogue, save_catalogue
+from tblib.catalogue import build_catalogue, find_data, save_catalogue
 from tblib.films.database import Database, open_database
 from tblib.phantoms.demo import write_demo
 from tblib.prepare import prepare
@@ -20,21 +20,32 @@ from tblib.train import Training
 
 FOLDER = ROOT / "reports" / "benchmark"
 SIZE = 128
+PARAMETERS = ROOT / "notebooks" / "parameters"
+NAMES = {"SYNTHETIC": "synthetic", "TB_database": "real"}  # of a database's file -> of its run
 
 
 def database() -> Database:
     """The real films where TBLIB_FILMS says where they are, else 300 SYNTHETIC ones."""
-    films = os.environ.get("TBLIB_FILMS", "")
-    if films:
-        return open_database(Path(films) / "TB_database.zip")
+    real = database_called("real")
+    if real is not None:
+        return real
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / "SYNTHETIC.zip"
     return open_database(path if path.exists() else write_demo(path, films=300, seed=0))
 
 
+def database_called(name: str) -> Database | None:
+    """``real``: the films where TBLIB_FILMS says where they are, or None; ``demo``: those of the demo, SYNTHETIC."""
+    if name == "demo":
+        given = read_parameters(PARAMETERS / "demo.yml")
+        return open_database(find_data("demo", given["demo_films"], 0, given["demo_preset"]))
+    films = os.environ.get("TBLIB_FILMS", "")
+    return open_database(Path(films) / "TB_database.zip") if films else None
+
+
 def prepared(given: Database) -> Run:
     """The run of this database in the benchmark's folder, catalogued and prepared once."""
-    run = open_run(str(FOLDER / ("synthetic" if given.path.stem == "SYNTHETIC" else "real")))
+    run = open_run(str(FOLDER / NAMES.get(given.path.stem, "demo")))
     if not run.path("catalogue.csv").exists():
         save_catalogue(run, build_catalogue(given))
     if not run.path("preparation.json").exists():
@@ -59,6 +70,6 @@ def demo_training(**changed: Any) -> Training:
 
 
 def _training(parameters: str, changed: dict[str, Any]) -> Training:
-    given = read_parameters(ROOT / "notebooks" / "parameters" / f"{parameters}.yml")
+    given = read_parameters(PARAMETERS / f"{parameters}.yml")
     known = {field.name for field in fields(Training)}
     return Training(**{name: value for name, value in given.items() if name in known} | changed)

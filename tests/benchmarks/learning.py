@@ -1,8 +1,11 @@
-"""How well and how soon each way learns: one file a training, kept, so that the study can be interrupted.
+"""How well and how soon each way learns, over seeds: one file a training, kept, so that the study can be interrupted.
 
 ``python -m tests.benchmarks.learning`` does all of `STUDY` that is not there yet, each training in a process of its
-own; ``python -m tests.benchmarks.learning plain 0`` trains the plain way alone, with seed 0, and writes
-``reports/benchmark/learning/plain-0.json``.
+own; ``python -m tests.benchmarks.learning real careful 100`` trains one way alone on one database with one seed, and
+writes ``reports/benchmark/learning/real/careful-100.json``.
+
+No recipe was chosen with `SEEDS` in view. Their results are paired by seed, which gives both sides the same films,
+split and, where the network is the same, the same random numbers to begin with; the margins were fixed before.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import mean, median, median_low
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from tblib.classifiers.trained import load_model, train_run
@@ -24,23 +30,36 @@ from tblib.prepare import load_part
 from tblib.run import Run, open_run
 from tblib.system.files import ROOT, write_json
 from tblib.train import Training
-from tests.benchmarks import plain
-from tests.benchmarks.films import FOLDER, database, fast, prepared
+from tests.benchmarks import careful, plain
+from tests.benchmarks.films import FOLDER, database_called, demo_training, fast, prepared
 
 EPOCHS = 20
-WAYS = {  # of the project; each of the later ones is the fast recipe with one trick taken away
-    "reference": Training(),
-    "fast": fast(),
-    "fast-full-side": fast(low_resolution_share=0.0),
-    "fast-plateau": fast(schedule="plateau"),
-    "fast-batch-32": fast(batch_size=32),
-    "fast-fp32": fast(precision="fp32"),
-    "fast-dropout": fast(dropout=0.3),
-    "fast-edge": fast(padding="edge"),
-    "fast-one-validation": fast(validations=1),
+DATABASES = {"real": "real sample", "demo": "demo, SYNTHETIC"}
+RECIPES = {  # of the project; each of the later ones is the fast recipe with one part taken away
+    "real": {
+        "reference": Training(),
+        "fast": fast(),
+        "fast-full-side": fast(low_resolution_share=0.0),
+        "fast-plateau": fast(schedule="plateau"),
+        "fast-batch-32": fast(batch_size=32),
+        "fast-fp32": fast(precision="fp32"),
+        "fast-dropout": fast(dropout=0.3),
+        "fast-edge": fast(padding="edge"),
+        "fast-one-validation": fast(validations=1),
+    },
+    "demo": {"reference": Training(width=demo_training().width), "fast": demo_training()},
 }
-# Way -> seeds. Those of the fast recipe from 5 on were not looked at while it was made.
-STUDY = {"plain": 5, "reference": 5, "fast": 10} | {way: 3 for way in WAYS if way.startswith("fast-")}
+SEEDS = range(100, 110)
+FEW = range(100, 103)  # for what only explains
+STUDY = {  # (database, way) -> seeds
+    **{(database, way): SEEDS for database in DATABASES for way in ("careful", "reference", "fast")},
+    ("real", "plain"): FEW,
+    **{("real", way): FEW for way in RECIPES["real"] if way.startswith("fast-")},
+}
+MARGINS = {"auroc": 0.005, "f1": 0.02}  # differences that do not matter
+LEVEL = 0.95
+
+Epochs = Iterator[dict[str, Any]]
 
 
 def outcome(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -48,20 +67,38 @@ def outcome(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     return {"auroc": float(roc_auc_score(targets, logits)), "f1": plain.f1(logits, targets)}
 
 
-def learn_plainly(source: Run, seed: int) -> dict[str, Any]:
-    """Train the plain way; test it in the epoch with the least validation loss."""
+def learn_elsewhere(epochs: Epochs, test: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Any]:
+    """Train another way; test it in the epoch with the least validation loss."""
+    history: list[dict[str, Any]] = []
+    tested: dict[str, float] = {}
+    for row in epochs:
+        if not history or row["val_loss"] < min(past["val_loss"] for past in history):
+            tested = outcome(*test())
+        history.append(row)
+        print(row, tested, flush=True)
+    return {"history": history, "test": tested}
+
+
+def learn_plainly(source: Run, database: str, seed: int, width: int) -> dict[str, Any]:
+    """The plain way, from folders of films."""
     facts, unpacked = source.facts("preparation.json"), source.path("unpacked")
     if not unpacked.exists():
-        plain.unpack(database().path, source.table("split.csv"), unpacked)
+        plain.unpack(database_called(database).path, source.table("split.csv"), unpacked)
     torch.manual_seed(seed)
     parts = plain.loaders(unpacked, facts["size"], facts["mean"] / 255, facts["sd"] / 255)
-    cnn, history, test = plain.network(facts["size"]), [], {}
-    for row in plain.train(parts, cnn, EPOCHS):
-        if not history or row["val_loss"] < min(past["val_loss"] for past in history):
-            test = outcome(*plain.infer(cnn, parts["test"]))
-        history.append(row)
-        print(seed, row, test, flush=True)
-    return {"way": "plain", "seed": seed, "history": history, "test": test}
+    cnn = plain.network(facts["size"], width)
+    return learn_elsewhere(plain.train(parts, cnn, EPOCHS), lambda: plain.infer(cnn, parts["test"]))
+
+
+def learn_carefully(source: Run, database: str, seed: int, width: int) -> dict[str, Any]:
+    """The careful way, from the same prepared films, without workers: they only make it slower (`make bench`)."""
+    facts = source.facts("preparation.json")
+    torch.manual_seed(seed)
+    parts = careful.loaders(np.array(source.images()), source.table("split.csv"), workers=0, seed=seed)
+    cnn, by = careful.network(facts["size"], width), (facts["mean"], facts["sd"])
+    seen = careful.transforms(*by)[1]
+    epochs = careful.train(parts, cnn, by, EPOCHS)
+    return learn_elsewhere(epochs, lambda: careful.infer(cnn, parts["test"], seen))
 
 
 def learn(source: Run, training: Training, folder: Path) -> dict[str, Any]:
@@ -74,121 +111,159 @@ def learn(source: Run, training: Training, folder: Path) -> dict[str, Any]:
     trained = load_model(run.path("model.safetensors"))
     test = load_part(run, "test", torch.device("cpu"))
     logits = logits_of(trained.cnn, films_of(test), trained.normalisation)
-    return {"seed": training.seed, "history": history.to_dict("records"), "test": outcome(logits, test.targets)}
+    return {"history": history.to_dict("records"), "test": outcome(logits, test.targets)}
 
 
-def reached(history: list[dict[str, Any]], f1: float) -> tuple[float, float] | None:
-    """Epoch and seconds until the validation F1 first reached `f1`, or None."""
+def place_of(database: str, way: str, seed: int) -> Path:
+    """Where the result of one training is kept."""
+    return FOLDER / "learning" / database / f"{way}-{seed}.json"
+
+
+def results(database: str, way: str) -> list[dict[str, Any]]:
+    """What has been trained of one way, by seed."""
+    files = [place_of(database, way, seed) for seed in STUDY.get((database, way), ())]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+
+
+def aim(database: str) -> float:
+    """The validation F1 to reach: the median over seeds of the best of the careful way."""
+    return median(max(row["val_f1"] for row in result["history"]) for result in results(database, "careful"))
+
+
+def reached(history: list[dict[str, Any]], f1: float) -> float:
+    """Seconds of training until the validation F1 first reached `f1`; infinite if it never did."""
     seconds = 0.0
     for row in history:
         seconds += row["seconds"]
         if row["val_f1"] >= f1:
-            return row["epoch"], seconds
-    return None
+            return seconds
+    return float("inf")
 
 
-def results(way: str) -> list[dict[str, Any]]:
-    """What has been trained of one way, by seed."""
-    files = sorted((FOLDER / "learning").glob(f"{way}-[0-9].json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+def times_to_result(database: str) -> dict[str, float | None]:
+    """Way -> seconds by which half of its seeds had reached the `aim`; None if fewer did. Empty without results."""
+    if not results(database, "careful"):
+        return {}
+    ways = [way for way in ("plain", "careful", "reference", "fast") if results(database, way)]
+    times = {way: [reached(each["history"], aim(database)) for each in results(database, way)] for way in ways}
+    halves = {way: median_low(of) for way, of in times.items()}
+    return {way: time if np.isfinite(time) else None for way, time in halves.items()}
 
 
-def best_of_plain() -> dict[int, float]:
-    """Seed -> the best validation F1 of the plain way's epochs."""
-    return {result["seed"]: max(row["val_f1"] for row in result["history"]) for result in results("plain")}
+class Compared(NamedTuple):
+    """A way beside the careful one: mean difference over `n` paired seeds with its interval, and whether the interval
+    lies within the margin on either side."""
+
+    name: str
+    own: float
+    other: float
+    n: int
+    low: float
+    high: float
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the whole interval lies within the margin."""
+        return self.low >= -MARGINS[self.name] and self.high <= MARGINS[self.name]
+
+    @property
+    def difference(self) -> float:
+        """Of the means."""
+        return self.own - self.other
 
 
-def times_to_result() -> list[tuple[int, float, float, float | None]]:
-    """Of each seed: plain way's best validation F1, its seconds until then, the fast recipe's, if ever."""
-    rows, aims = [], best_of_plain()
-    for plainly, ours in zip(results("plain"), results("fast"), strict=False):
-        best = aims[plainly["seed"]]
-        there = reached(plainly["history"], best)
-        here = reached(ours["history"], best)
-        assert there  # the best of a history is reached in it
-        rows.append((plainly["seed"], best, there[1], here[1] if here else None))
-    return rows
-
-
-def equals_the_plain_way(way: str) -> list[tuple[str, float, float, float, bool]]:
-    """For AUROC and F1: the way's mean, the plain way's mean and spread (max − min) over seeds, and whether it holds.
-
-    The reference recipe may differ by no more than the spread, the fast one be lower by no more than it.
-    """
+def compared(database: str, way: str) -> list[Compared]:
+    """AUROC and F1 on test films beside the careful way's; the interval is Student's over differences by seed."""
+    pairs = list(zip(results(database, way), results(database, "careful"), strict=False))
     rows = []
-    for name in ("auroc", "f1"):
-        own, other = ([result["test"][name] for result in results(each)] for each in (way, "plain"))
-        mean, spread = sum(other) / len(other), max(other) - min(other)
-        off = sum(own) / len(own) - mean
-        rows.append((name, mean + off, mean, spread, off >= -spread and (way == "fast" or off <= spread)))
+    for name in MARGINS if len(pairs) > 1 else ():
+        own, other = (np.array([pair[side]["test"][name] for pair in pairs]) for side in (0, 1))
+        off = own - other
+        half = stats.t.ppf((1 + LEVEL) / 2, len(off) - 1) * off.std(ddof=1) / len(off) ** 0.5
+        rows.append(Compared(name, own.mean(), other.mean(), len(off), off.mean() - half, off.mean() + half))
     return rows
 
 
 def tables() -> str:
-    """Markdown: test figures of each way, time to result, and what each trick brings."""
-    if not results("plain") or not results("fast") or not results("reference"):
+    """Markdown: whether ways are equivalent, how soon they learn, and what each part of the fast recipe brings."""
+    known = [database for database in DATABASES if results(database, "careful")]
+    if not known:
         return "The learning study has not been run here: `make bench-long`.\n"
-    lines = ["| way | seeds | AUROC, mean (least … most) | F1, mean (least … most) |", "|---|---|---|---|"]
-    for way in ("plain", "reference", "fast"):
-        tests = [result["test"] for result in results(way)]
-        lines.append(f"| {way} | {len(tests)} | {_range(tests, 'auroc')} | {_range(tests, 'f1')} |")
-    lines += ["", "| recipe | | mean | plain way | its spread | |", "|---|---|---|---|---|---|"]
-    for way in ("reference", "fast"):
-        for name, own, other, spread, holds in equals_the_plain_way(way):
-            verdict = "" if holds else "falls short"
-            lines.append(f"| {way} | {name} | {own:.4f} | {other:.4f} | {spread:.4f} | {verdict} |")
-    lines += ["", "| seed | plain way's best validation F1 | plain way, s | fast, s | ratio |", "|---|---|---|---|---|"]
-    for seed, best, plainly, ours in times_to_result():
-        own = f"{ours:.0f} | {plainly / ours:.1f}" if ours else "not reached | "
-        lines.append(f"| {seed} | {best:.3f} | {plainly:.0f} | {own} |")
-    lines += [
-        "",
-        "| recipe | seeds | whole training, s (median) | reached the plain way's best F1 | test AUROC, mean |",
-        "|---|---|---|---|---|",
+    lines = [
+        "| films | recipe | test films | mean | careful way | difference (95 %), paired by seed | seeds | margin | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_trick(way, results(way)) for way in ("plain", "reference") if results(way)]
-    lines += [_trick("fast, seeds 0 to 4", results("fast")[:5])]
-    lines += [_trick("fast, seeds 5 to 9", results("fast")[5:])] if results("fast")[5:] else []
-    lines += [_trick(way, results(way)) for way in WAYS if way.startswith("fast-") and results(way)]
+    for database in known:
+        for way in ("reference", "fast"):
+            lines += [_compared(DATABASES[database], way, row) for row in compared(database, way)]
+    lines += ["", *_learnt(known)]
     return "\n".join(lines) + "\n"
 
 
-def _range(tests: list[dict[str, float]], name: str) -> str:
-    values = [test[name] for test in tests]
-    return f"{sum(values) / len(values):.4f} ({min(values):.4f} … {max(values):.4f})"
+def _compared(database: str, way: str, row: Compared) -> str:
+    verdict = "equivalent" if row.equivalent else "falls short: not shown to be equivalent"
+    off = f"{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
+    name = {"auroc": "AUROC", "f1": "F1"}[row.name]
+    beside = f"{row.own:.4f} | {row.other:.4f} | {off} | {row.n} | ±{MARGINS[row.name]:g}"
+    return f"| {database} | {way} | {name} | {beside} | {verdict} |"
 
 
-def _trick(way: str, trained: list[dict[str, Any]]) -> str:
-    seconds = median(sum(row["seconds"] for row in result["history"]) for result in trained)
-    aim = max(best_of_plain().values())
-    ends = [reached(result["history"], aim) for result in trained]
-    times = [end[1] for end in ends if end]
-    when = f"{len(times)} of {len(ends)}" + (f", after {sum(times) / len(times):.0f} s" if times else "")
-    auroc = sum(result["test"]["auroc"] for result in trained) / len(trained)
-    return f"| {way} | {len(trained)} | {seconds:.0f} | {when} | {auroc:.4f} |"
+def _learnt(databases: list[str]) -> list[str]:
+    """Each way's time to the careful way's F1."""
+    lines = [
+        "| films | recipe | seeds | whole training, s (median) | validation F1 to reach | reached | by half of them, s "
+        "| test AUROC, mean (least to most) | test F1, mean (least to most) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for database in databases:
+        ways = [way for of, way in STUDY if of == database and results(database, way)]
+        lines += [_of_way(database, way) for way in ways]
+    return lines
 
 
-def train_one(way: str, seed: int) -> None:
-    """Train one way with one seed and keep what came of it."""
-    source, folder = prepared(database()), FOLDER / "learning" / f"{way}-{seed}"
-    training = None if way == "plain" else replace(WAYS[way], seed=seed)
-    result = learn(source, training, folder) if training else learn_plainly(source, seed)
-    write_json(folder.with_suffix(".json"), result)
+def _of_way(database: str, way: str) -> str:
+    trained, wanted = results(database, way), aim(database)
+    whole = median(sum(row["seconds"] for row in result["history"]) for result in trained)
+    times = [reached(result["history"], wanted) for result in trained]
+    ends, half = sum(np.isfinite(times)), median_low(times)
+    when = f"{half:.0f}" if np.isfinite(half) else "not"
+    figures = " | ".join(_range([result["test"][name] for result in trained]) for name in MARGINS)
+    counts = f"{len(trained)} | {whole:.0f} | {wanted:.3f} | {ends} of {len(times)} | {when}"
+    return f"| {DATABASES[database]} | {way} | {counts} | {figures} |"
+
+
+def _range(values: list[float]) -> str:
+    return f"{mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
+
+
+def train_one(database: str, way: str, seed: int) -> None:
+    """Train one way on one database with one seed and keep what came of it."""
+    source, file = prepared(database_called(database)), place_of(database, way, seed)
+    recipes = RECIPES[database]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    others = {"plain": learn_plainly, "careful": learn_carefully}
+    if way in others:
+        found = others[way](source, database, seed, recipes["reference"].width)
+    else:
+        found = learn(source, replace(recipes[way], seed=seed), file.with_suffix(""))
+    write_json(file, {"way": way, "seed": seed} | found)
 
 
 def train_all() -> None:
-    """Train what of `STUDY` has not been trained yet."""
-    (FOLDER / "learning").mkdir(parents=True, exist_ok=True)
-    for way, seeds in STUDY.items():
-        for seed in range(seeds):
-            if not (FOLDER / "learning" / f"{way}-{seed}.json").exists():
-                print(f"{way}, seed {seed}", flush=True)
-                command = [sys.executable, "-m", "tests.benchmarks.learning", way, str(seed)]
+    """Train what of `STUDY` has not been trained yet, on the databases that are here."""
+    for (database, way), seeds in STUDY.items():
+        if database_called(database) is None:
+            print(f"{database}: set TBLIB_FILMS to the folder with TB_database.zip")
+            continue
+        for seed in seeds:
+            if not place_of(database, way, seed).exists():
+                print(f"{database}, {way}, seed {seed}", flush=True)
+                command = [sys.executable, "-m", "tests.benchmarks.learning", database, way, str(seed)]
                 subprocess.run(command, cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        train_one(sys.argv[1], int(sys.argv[2]))
+    if len(sys.argv) == 4:
+        train_one(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     else:
         train_all()

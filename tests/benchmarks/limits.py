@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -65,6 +66,28 @@ def preparation(given: Database) -> dict[str, float]:
         "to grey": grey,
         "resize": resize,
     }
+
+
+def decoding(given: Database) -> float:
+    """Milliseconds a film of decoding on all cores, by threads, as preparation does."""
+    contents = [given.read(file) for file in list(given.labels)[:: max(1, len(given.labels) // FILMS)]]
+    with Parallel(n_jobs=-1, prefer="threads") as threads:
+
+        def decode_all(_: int) -> None:
+            """Every film once."""
+            threads(delayed(open_film)(content, "film") for content in contents)
+
+        return each([0], decode_all)[0] / len(contents)
+
+
+def share_of_peak(content: dict[str, Any]) -> float:
+    """What a training step computes of what the machine can."""
+    return float(content["training"]["gflops"] / content[f"peak_{content['training']['precision']}"])
+
+
+def share_of_inflating(content: dict[str, Any]) -> float:
+    """Time of inflating the films on all cores, by zlib, over that of decoding them there."""
+    return float(content["preparation"]["of which inflating, by zlib"] / content["cores"] / content["decoding"])
 
 
 def peak(precision: torch.dtype) -> float:
@@ -153,6 +176,7 @@ def main() -> None:
     content = {
         "cores": os.cpu_count(),
         "preparation": preparation(database()),
+        "decoding": decoding(database()),
         "peak_fp32": peak(torch.float32),
         "peak_bf16": peak(torch.bfloat16),
         "training": training(),

@@ -70,9 +70,9 @@ def loaders(folder: Path, size: int, mean: float, sd: float) -> dict[str, DataLo
     }
 
 
-def network(size: int) -> CNN:
+def network(size: int, width: int = 32) -> CNN:
     """The project's network with replicate padding, in PyTorch's default memory format."""
-    cnn = CNN(size)
+    cnn = CNN(size, width=width)
     for module in cnn.modules():
         if isinstance(module, nn.Conv2d):
             module.padding_mode = "replicate"

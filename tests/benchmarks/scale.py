@@ -1,8 +1,9 @@
-"""Memory and time of preparation and training as the database grows, each in a process of its own.
+"""Memory and time of preparation, training and the audit's edits as the database grows, each in its own process.
 
-``python -m tests.benchmarks.scale`` prepares 1,000, 10,000 and 100,000 SYNTHETIC films of 128 × 128 and fetches and
-augments every one of their training films once, shuffled, as an epoch does. The network, whose time a film does
-not depend on their number, takes one of `EACH` batches, and its share of the time is scaled up by that number.
+``python -m tests.benchmarks.scale`` prepares 1,000, 10,000 and 100,000 SYNTHETIC films of 128 × 128, fetches and
+augments every one of their training films once, shuffled, as an epoch does, and edits films as an audit does. The
+network, whose time a film does not depend on their number, takes one of `EACH` batches, and its share of the time is
+scaled up by that number. Then small networks are trained by one process of a Dask cluster, and by two.
 """
 
 from __future__ import annotations
@@ -24,18 +25,25 @@ import torch
 from PIL import Image
 
 from tblib.arrays import Normalisation
+from tblib.audit import fits
+from tblib.audit.budgets import budget_of
+from tblib.audit.edited import edited_films
+from tblib.audit.jobs import Job, run_jobs
+from tblib.audit.study import Audit
 from tblib.catalogue import Catalogue, build_catalogue, save_catalogue
+from tblib.classifiers.trained import TrainedModel
 from tblib.dataset import Augmentation, augment, augmentation_parameters, batches, normalise
 from tblib.devices import keep_freed_memory, pick_precision
 from tblib.films.cues import GROUPED
 from tblib.films.database import open_database
-from tblib.model import CNN
+from tblib.model import CNN, folded
 from tblib.prepare import load_part, prepare
-from tblib.run import open_run
+from tblib.run import Run, open_run
 from tblib.system.files import ROOT, write_json
 from tests.benchmarks.films import FOLDER, SIZE
 
 COUNTS = (1_000, 10_000, 100_000)
+STEPS = ("preparation", "training", "audit's edits")
 BATCH, EACH = 32, 50
 KINDS = 64  # different pictures, each stored under many names
 
@@ -75,6 +83,9 @@ def measure(folder: Path, step: str) -> dict[str, float]:
     if step == "preparation":
         prepare(run, open_database(folder / "films.zip"), SIZE, 0)
         return {"seconds": time.perf_counter() - begun, "gb": peak()}
+    if step == "audit's edits":
+        edit(run)
+        return {"seconds": time.perf_counter() - begun, "gb": peak()}
     keep_freed_memory()
     data, precision = load_part(run, "train", torch.device("cpu")), pick_precision("auto", torch.device("cpu"))
     cnn, generator = CNN(SIZE).to(memory_format=torch.channels_last), torch.Generator().manual_seed(0)  # type: ignore[call-overload]
@@ -98,6 +109,33 @@ def measure(folder: Path, step: str) -> dict[str, float]:
         "data": data_seconds,
         "gb": peak(),
     }
+
+
+def edit(run: Run) -> None:
+    """Edit a run's films as the audit at budget quick does, for a model that knows them; it is untrained."""
+    cnn = folded(CNN(SIZE, width=8))
+    model = TrainedModel(cnn, run.facts("preparation.json"), {"pos_weight": 1.0})
+    audit = Audit(run, model, model.input, budget_of("quick"), None, None, 1_000, 0)
+    vars(audit)["threshold"] = 0.0  # a cached property of the evaluation, which was not run
+    films = edited_films(audit, trained_here=True)
+    assert len(films.rows) == min(audit.budget.films, len(audit.films))
+
+
+def on_workers(folder: Path, count: int, jobs: int = 8) -> float:
+    """Seconds in which a Dask cluster of so many processes trains small networks on SYNTHETIC noise."""
+    from distributed import LocalCluster
+
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.integers(0, 256, (120, SIZE, SIZE), dtype=np.uint8), "masks": np.ones((120, 1, 1), bool)}
+    arrays |= {"target": np.arange(120) % 2, "train": np.arange(120) < 96}
+    settings: dict[str, Any] = {"name": "whole film", "training": {"epochs": 2}}
+    with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        for number in range(2):  # the first round imports and warms up
+            begun = time.perf_counter()
+            seeds = range(number * 100, number * 100 + jobs)
+            run_jobs([Job(fits.region, arrays, settings | {"seed": seed}) for seed in seeds], folder / str(count),
+                     cluster.scheduler_address)  # fmt: skip
+    return time.perf_counter() - begun
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -124,12 +162,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=FOLDER) as name:
             folder = Path(name)
             catalogue(folder, count)
-            for step in ("preparation", "training"):
+            for step in STEPS:
                 command = [sys.executable, "-m", "tests.benchmarks.scale", str(folder), step]
                 done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
                 rows.append({"films": count, "step": step} | json.loads(done.stdout.splitlines()[-1]))
                 print(rows[-1], flush=True)
-    write_json(FOLDER / "scale.json", {"rows": rows})
+    with tempfile.TemporaryDirectory(dir=FOLDER) as name:
+        workers = {word: on_workers(Path(name), count) for word, count in (("one", 1), ("two", 2))}
+    print(workers, flush=True)
+    write_json(FOLDER / "scale.json", {"rows": rows, "workers": workers})
 
 
 if __name__ == "__main__":
