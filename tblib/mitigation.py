@@ -78,6 +78,11 @@ def on_films(mitigation: str | None) -> str | None:
     return "+".join(name for name in chosen(mitigation) if name in ON_FILMS) or None
 
 
+def in_training(mitigation: str | None) -> str | None:
+    """Return the part of `mitigation` that is applied in training."""
+    return "+".join(name for name in chosen(mitigation) if name in IN_TRAINING) or None
+
+
 def needs_lungs(mitigation: str | None) -> bool:
     """Whether the mitigation needs lung masks."""
     return bool({"lung_crop", "hull", "other_outline", "lungs_only"}.intersection(chosen(mitigation)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tblib.arrays import Normalisation, Pixels, TblibError
@@ -208,12 +208,21 @@ def imbalance(targets: Tensor) -> float:
 
 def _begin(training: Training, data: TBDataset) -> State:
     device, groups = data.device, int(data.groups.max()) + 1
-    with seeded(training.seed, torch.device("cpu")):
-        cnn = CNN(data.side, training.dropout, training.width, data.channels)
-    cnn.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = _Adam(cnn.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
+    cnn = new_cnn(training, data).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = new_optimiser(cnn, training, device)
     schedule = ReduceLROnPlateau(optimiser, factor=training.factor, patience=training.patience)
     return State(cnn, optimiser, schedule, {}, [], torch.full((groups,), 1 / groups, device=device))
+
+
+def new_cnn(training: Training, data: TBDataset) -> CNN:
+    """The CNN that a training begins with, by its seed, on the CPU."""
+    with seeded(training.seed, torch.device("cpu")):
+        return CNN(data.side, training.dropout, training.width, data.channels)
+
+
+def new_optimiser(network: nn.Module, training: Training, device: torch.device) -> Adam:
+    """Adam for a network on a device, fused where that is possible."""
+    return _Adam(network.parameters(), lr=training.lr, fused=device.type in ("cpu", "cuda"))
 
 
 def segments(training: Training, films: int) -> list[Segment]:
@@ -237,25 +246,41 @@ def _steps(
     progress: Callable[[int, str], object],
 ) -> tuple[Tensor, Tensor]:
     """Train one segment; return logits (n,) and targets (n,) of its films. The host never waits for the device."""
-    generator = torch.Generator().manual_seed(training.seed * STREAM + segment.epoch)
-    moves = data.move(augmentation_parameters(len(data), generator)).split(training.batch_size, dim=1)
-    order = data.order(generator, training.balanced).split(training.batch_size)
-    side = data.side // (2 if segment.low_resolution else 1)
     pos_weight = torch.tensor(training.pos_weight, device=data.device)
     logits, targets = [], []
     state.cnn.train()
     exact = full_precision() if training.precision == "fp32" else nullcontext()
     with exact, seeded(training.seed * STREAM + len(state.history), data.device):  # for dropout
-        for number in segment.steps:
-            if training.schedule == "cosine":
-                done = (segment.epoch + (number + 0.5) / segment.of) / training.epochs
-                state.optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
-            films, target, groups = data.batch(order[number], _change(change, (training.seed, segment.epoch, number)))
-            moved = augment(films, training.augmentation, moves[number], side, training.padding)
-            logits.append(_step(state, normalise(moved, by), target, groups, training, pos_weight))
+        for number, (inputs, target, groups) in zip(
+            segment.steps, steps_of(segment, data, by, training, change), strict=True
+        ):
+            set_rate(state.optimiser, training, segment, number)
+            logits.append(_step(state, inputs, target, groups, training, pos_weight))
             targets.append(target)
             progress(1, "")
     return torch.cat(logits), torch.cat(targets)
+
+
+def steps_of(
+    segment: Segment, data: TBDataset, by: Normalisation, training: Training, change: Change | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each step of a segment the network's inputs float32 (B, C, H, W), augmented, their targets float32 (B,) and
+    groups int64 (B,)."""
+    generator = torch.Generator().manual_seed(training.seed * STREAM + segment.epoch)
+    moves = data.move(augmentation_parameters(len(data), generator)).split(training.batch_size, dim=1)
+    order = data.order(generator, training.balanced).split(training.batch_size)
+    side = data.side // (2 if segment.low_resolution else 1)
+    for number in segment.steps:
+        films, target, groups = data.batch(order[number], _change(change, (training.seed, segment.epoch, number)))
+        moved = augment(films, training.augmentation, moves[number], side, training.padding)
+        yield normalise(moved, by), target, groups
+
+
+def set_rate(optimiser: Optimizer, training: Training, segment: Segment, number: int) -> None:
+    """The learning rate of a step of a segment, where the schedule is ``cosine``."""
+    if training.schedule == "cosine":
+        done = (segment.epoch + (number + 0.5) / segment.of) / training.epochs
+        optimiser.param_groups[0]["lr"] = training.lr * cosine(done, training.warm_up)
 
 
 def _change(change: Change | None, seed: tuple[int, ...]) -> Callable[[Pixels], Pixels] | None:

@@ -185,7 +185,7 @@ def test_the_other_remedies_in_training_learn_too(mitigation):
 
 
 def test_no_film_gives_no_logit():
-    cnn, by = fits.fitted(FILMS, LABEL, None, fits.training_of(SMALL | {"epochs": 1}))
+    cnn, by = fits.trained([fits.Wanted(FILMS, LABEL, None, fits.training_of(SMALL | {"epochs": 1}), "cpu")])[0]
     assert logits_of_images(cnn, FILMS[:0], by).shape == (0,)
 
 

@@ -20,7 +20,7 @@ def model() -> tuple[TrainedModel, np.ndarray, np.ndarray]:
     films, target = np.stack([grey_film(i, SIDE) // 2 for i in range(N)]), np.arange(N) % 2
     films[target == 1, 6:12, 6:12] = 230
     how = fits.training_of({"epochs": 8, "width": 8, "low_resolution_share": 0.0, "precision": "fp32"})
-    cnn, by = fits.fitted(films, target, None, how)
+    ((cnn, by),) = fits.trained([fits.Wanted(films, target, None, how, "cpu")])
     return TrainedModel(cnn, {"size": SIDE, "mean": by.mean, "sd": by.sd}, {"width": 8}), films, target
 
 

@@ -40,7 +40,9 @@ class Job:
     settings: dict[str, Any]
 
 
-def run_jobs(jobs: list[Job], folder: Path, scheduler: str | None = None, what: str = "jobs") -> list[dict[str, Any]]:
+def run_jobs(
+    jobs: list[Job], folder: Path, scheduler: str | None = None, what: str = "jobs", at_once: int = 1
+) -> list[dict[str, Any]]:
     """The results of all jobs, in their order; those found whole in `folder` are read, the others run and kept there.
 
     Args:
@@ -48,6 +50,8 @@ def run_jobs(jobs: list[Job], folder: Path, scheduler: str | None = None, what: 
         folder: where results lie, one JSON file each; made where needed.
         scheduler: address of a Dask scheduler, as tcp://host:8786; None for this machine's cores.
         what: named in the progress bar.
+        at_once: how many jobs that are alike are run in one call, where their function has the attributes ``together``
+            and ``alike`` (`tblib.audit.fits.asks`).
 
     Raises:
         JobError: `distributed` is not installed, or no scheduler answers there.
@@ -56,15 +60,16 @@ def run_jobs(jobs: list[Job], folder: Path, scheduler: str | None = None, what: 
     digests: dict[int, str] = {}
     files = [folder / f"{_key(job, digests)}.json" for job in jobs]
     found = [_kept(file) for file in files]
-    waiting = [place for place, result in enumerate(found) if result is None]
+    waiting = [group for group in _groups(jobs, at_once) if any(found[place] is None for place in group)]
     with _workers(scheduler) if waiting else nullcontext():
-        chosen = ((place, jobs[place]) for place in waiting)
-        calls = (delayed(_numbered)(place, job.of, job.settings, **job.arrays) for place, job in chosen)
+        calls = (_called(jobs, group) for group in waiting)
         cores = 1 if any(job.settings.get("device", "cpu") != "cpu" for job in jobs) else -1  # no worker opens a card
         done = Parallel(n_jobs=cores, return_as="generator_unordered")(calls) if waiting else iter(())
-        for place, result in tqdm(done, total=len(waiting), desc=what, unit="job", disable=not waiting):
-            found[place] = result = json.loads(json.dumps(result))  # as it will be read
-            write_json(files[place], {"result": result, "sha256": _digest(result)})
+        with tqdm(total=sum(len(set(group)) for group in waiting), desc=what, unit="job", disable=not waiting) as bar:
+            for place, result in (each for group in done for each in group):
+                found[place] = result = json.loads(json.dumps(result))  # as it will be read
+                write_json(files[place], {"result": result, "sha256": _digest(result)})
+                bar.update()
     return [result for result in found if result is not None]
 
 
@@ -82,9 +87,44 @@ def _digest(result: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(result).encode()).hexdigest()
 
 
-def _numbered(place: int, of: Callable[..., Any], settings: dict[str, Any], **arrays: Any) -> tuple[int, Any]:
-    """One call. Its arrays are arguments of their own, as joblib then hands each of them to the workers only once."""
-    return place, of(**arrays, **settings)
+def _groups(jobs: list[Job], at_once: int) -> list[tuple[int, ...]]:
+    """Places of jobs that are run in one call: of those that are alike.
+
+    All such groups are of the same size, the last one filled up with its first job: how many networks are trained at
+    once shows in their last digits, and a result may not depend on which others are wanted.
+    """
+    alike: dict[Any, list[int]] = {}
+    for place, job in enumerate(jobs):
+        kind: Callable[..., str] | None = getattr(job.of, "alike", None)
+        alike.setdefault((job.of, kind(job.arrays, job.settings) if kind else place), []).append(place)
+    groups = []
+    for (of, _), places in alike.items():
+        size = at_once if hasattr(of, "together") else 1
+        for start in range(0, len(places), size):
+            group = places[start : start + size]
+            groups.append((*group, *group[:1] * (size - len(group))))
+    return groups
+
+
+def _called(jobs: list[Job], group: tuple[int, ...]) -> Any:
+    """The call of a group. Each array is an argument of its own, as joblib then hands it to the workers only once."""
+    arrays = {
+        f"{number} {name}": array for number, place in enumerate(group) for name, array in jobs[place].arrays.items()
+    }
+    return delayed(_run)(group, jobs[group[0]].of, [jobs[place].settings for place in group], **arrays)
+
+
+def _run(
+    group: tuple[int, ...], of: Callable[..., Any], settings: list[dict[str, Any]], **arrays: Any
+) -> list[tuple[int, Any]]:
+    """Places and results of a group of jobs, each once."""
+    calls = [dict(own) for own in settings]
+    for name, array in arrays.items():
+        number, argument = name.split(" ")
+        calls[int(number)][argument] = array
+    together: Callable[..., list[Any]] | None = getattr(of, "together", None)
+    results = [of(**calls[0])] if together is None or len(calls) == 1 else together(calls)
+    return list(dict(zip(group, results, strict=True)).items())
 
 
 def _key(job: Job, digests: dict[int, str]) -> str:

@@ -31,6 +31,15 @@ class Score(NamedTuple):
     raw: float
 
 
+class Look(NamedTuple):
+    """What is known of a film before it is scored; the same as in `Answer`."""
+
+    film: Film
+    seen: Pixels
+    small: Pixels
+    unlike: str
+
+
 @dataclass(frozen=True)
 class Answer:
     """Prediction for one film.

@@ -1,6 +1,6 @@
 """Prediction: one film in, one answer out, and the effect of changes to the film. Needs no widgets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import glob
@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from scipy.special import expit
 
 from tblib.arrays import Floats, Pixels, TblibError
 from tblib.audit.saliency import NO_GRADIENTS, gate, maps
 from tblib.catalogue import catalogued_database
 from tblib.classifiers.opened import Given, input_of, lungs_of, open_given, open_model, seen_by
-from tblib.classifiers.protocol import Calibration, Classifier, channels_of, logits, logits_of
+from tblib.classifiers.protocol import Calibration, Classifier, channels_of, logits_of, probabilities
 from tblib.classifiers.trained import TrainedModel, load_model
 from tblib.films.archive import MAX_FILE_BYTES, files_of
 from tblib.films.database import DEFAULTS, DatabaseError
 from tblib.films.film import Film, FilmError, grey_of, open_film
 from tblib.mitigation import ModelInput
-from tblib.predict.answers import Answer, Score, Source, compared, now, row
+from tblib.predict.answers import Answer, Look, Score, Source, compared, now, row
 from tblib.predict.warnings import READS, Background, FilmWarning, of_answer, open_background, warnings
 from tblib.predict.what_if import EXAMPLES, Changed, Changes, changed, working_copy
 from tblib.run import GIVEN, MODEL, Run, judged, run_folder
@@ -30,6 +31,7 @@ from tblib.show.text import own_point, point_text
 from tblib.system.text import printable
 
 ALONE = 128  # px: side to which films are shrunk for comparisons where there is no run
+TOGETHER = 32  # files whose films are scored at a time
 DIGITS = 12  # of a model's digest
 
 
@@ -126,14 +128,18 @@ class Predictor:
             (logit,) = logits_of(np.array([probability]))
         return Score(float(probability), float(logit), raw)
 
-    def scores(self, films: list[Pixels], name: str = "the film") -> list[Score]:
-        """Scores of films, or versions of a film, uint8 (H, W) or (H, W, 3); `name` is for messages.
+    def scores(self, films: list[Pixels], names: Sequence[str] | None = None) -> list[Score]:
+        """Scores of films, or versions of a film, uint8 (H, W) or (H, W, 3); `names` are for messages.
 
         Raises:
             ModelError, ClassifierError: a score is not finite, or the model fails on a film.
             PredictionError: a calibrated probability is not finite.
         """
-        found = [self.score(float(raw)) for raw in expit(logits(self.model, films, [name] * len(films)))]
+        return self._checked(probabilities(self.model, films, names or ["the film"] * len(films)))
+
+    def _checked(self, raw: Floats) -> list[Score]:
+        """Scores by the model's probabilities (n,)."""
+        found = [self.score(float(probability)) for probability in expit(logits_of(raw))]
         if not np.isfinite([score.probability for score in found]).all():
             raise PredictionError("The calibration beside the model gives no finite probability; evaluate it again.")
         return found
@@ -155,12 +161,25 @@ class Predictor:
             ModelError, ClassifierError: the score is not finite, or the model fails on the film.
             PredictionError: there is no such operating point, or the calibrated probability is not finite.
         """
+        return self.answers([self.look(content, name)], [name], point)[0]
+
+    def look(self, content: bytes, name: str) -> Look:
+        """What is known of a film before it is scored; raises `FilmError` if the file is not a usable picture."""
         film = self.film(content, name)
-        small = grey_of(self.input.of(film.pixels))
-        score = self.scores([film.pixels], name)[0]
-        unlike = self.background.likeness.unlike(small) if self.background else ""
-        found = Answer(film, seen_by(self.model, film.pixels), small, score, 0.5, "", unlike)
-        return self.at(found, point or self.own_point)
+        seen = seen_by(self.model, film.pixels)
+        same = self.network is not None and self.network.input == self.input
+        small = grey_of(seen if same else self.input.of(film.pixels))
+        return Look(film, seen, small, self.background.likeness.unlike(small) if self.background else "")
+
+    def answers(self, looks: Sequence[Look], names: Sequence[str], point: str | None = None) -> list[Answer]:
+        """Answers on films that were looked at, scored together; otherwise as `answer`. The last digits of a CNN's
+        score, from the eighth on, depend on how many there are."""
+        if self.network is not None:
+            scores = self._checked(self.network.scores_of(np.stack([look.seen for look in looks])))
+        else:
+            scores = self.scores([look.film.pixels for look in looks], names)
+        answers = [Answer(*look[:3], score, 0.5, "", look.unlike) for look, score in zip(looks, scores, strict=True)]
+        return [self.at(answer, point or self.own_point) for answer in answers]
 
     def at(self, answer: Answer, point: str) -> Answer:
         """The same answer at another operating point; raises `PredictionError` if there is no such point."""
@@ -185,9 +204,9 @@ class Predictor:
         reached = (score.probability, score.raw) >= (threshold.probability, threshold.raw)
         return str(self.preparation["positive" if reached else "negative"])
 
-    def warnings(self, answer: Answer) -> list[FilmWarning]:
+    def warnings(self, of: Answer | Look) -> list[FilmWarning]:
         """What to know about the film before trusting the answer."""
-        return warnings(working_copy(answer.film), answer.unlike, max(answer.seen.shape[:2]), self.background)
+        return warnings(working_copy(of.film), of.unlike, max(of.seen.shape[:2]), self.background)
 
     def what_if(self, film: Film, changes: Changes) -> WhatIf:
         """Scores of a film, for speed a `tblib.predict.what_if.working_copy`, after changes and after their placebos.
@@ -320,19 +339,45 @@ def predict_files(
     """One row per file, with the columns of `tblib.predict.answers.row`.
 
     Warnings are only those that need no search for cues (`tblib.predict.warnings.of_answer`), or all with `warn`. A
-    film unlike the training films has no verdict.
+    film unlike the training films has no verdict. Threads decode the files, and a CNN scores `TOGETHER` of them at a
+    time; other models get one film after the other, at its own size.
     """
-    return pd.DataFrame([_row(predictor, file, point or predictor.own_point, warn) for file in files])
+    paths, rows = list(files), []
+    step = TOGETHER if predictor.network else 1
+    predictor.background  # noqa: B018  (loaded once, before threads ask for it)
+    with Parallel(n_jobs=-1 if predictor.network else 1, prefer="threads") as threads:
+        for start in range(0, len(paths), step):
+            looked = threads(delayed(_looked)(predictor, path, warn) for path in paths[start : start + step])
+            rows += _rows(predictor, paths[start : start + step], looked, point or predictor.own_point)
+    return pd.DataFrame(rows)
 
 
-def _row(predictor: Predictor, file: Path, point: str, warn: bool) -> dict[str, object]:
-    name, source = printable(str(file)), predictor.source(point)
+def _looked(predictor: Predictor, file: Path, warn: bool) -> tuple[Look, list[FilmWarning]] | FilmError:
+    """What is known of a file before it is scored, and its warnings; or why it is no film."""
     try:
-        answer = predictor.answer(read_file(file), file.name, point)
-        found = predictor.warnings(answer) if warn else of_answer(answer.film, answer.unlike)
-        return row(name, answer, found, source)
+        look = predictor.look(read_file(file), file.name)
     except FilmError as error:
-        return row(name, None, [], source, str(error))
+        return error
+    found = predictor.warnings(look) if warn else of_answer(look.film, look.unlike)
+    # A CNN is given what it sees of a film; the film at its own size would only take memory.
+    return (look._replace(film=working_copy(look.film)) if predictor.network else look), found
+
+
+def _rows(
+    predictor: Predictor, files: list[Path], looked: list[tuple[Look, list[FilmWarning]] | FilmError], point: str
+) -> list[dict[str, object]]:
+    """Rows of files that were looked at."""
+    films = [(file, each) for file, each in zip(files, looked, strict=True) if not isinstance(each, FilmError)]
+    looks, names = [look for _, (look, _) in films], [file.name for file, _ in films]
+    answers = iter(predictor.answers(looks, names, point) if films else ())
+    rows, source = [], predictor.source(point)
+    for file, each in zip(files, looked, strict=True):
+        name = printable(str(file))
+        if isinstance(each, FilmError):
+            rows.append(row(name, None, [], source, str(each)))
+        else:
+            rows.append(row(name, next(answers), each[1], source))
+    return rows
 
 
 def read_file(file: Path) -> bytes:
