@@ -275,7 +275,8 @@ def _model_of(options: argparse.Namespace) -> Path:
 def _predict(options: argparse.Namespace) -> int:
     model = _model_of(options)
     from tblib.predict.answers import told
-    from tblib.predict.predictor import films_named, need_new_file, open_predictor, predict_files
+    from tblib.predict.files import films_named, need_new_file, predict_files
+    from tblib.predict.predictor import open_predictor
     from tblib.system.files import write_table
 
     if options.csv:

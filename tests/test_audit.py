@@ -17,9 +17,10 @@ from tblib.audit.budgets import BUDGETS, BudgetError
 from tblib.audit.edited import edited_films
 from tblib.audit.external import ExternalError
 from tblib.audit.saliency import Saliency
-from tblib.audit.study import AuditError, open_audit, style_scores
+from tblib.audit.study import AuditError, open_audit
 from tblib.audit.trainings import over_seeds
 from tblib.catalogue import catalogued_database
+from tblib.eda.baselines import style_scores
 from tblib.films import cues
 from tblib.films.database import DatabaseError
 from tblib.metrics import Estimate, Scored, bootstrap_weights, label_p, ranking
@@ -278,7 +279,7 @@ def test_other_hospitals_are_measured_beside_the_inside(run, tmp_path):
 def test_the_demos_own_masks_are_taken_and_estimates_elsewhere(smoke, run):
     known = open_audit(smoke, "smoke", None, None, 50, 0)
     assert known.known_masks is not None
-    np.testing.assert_array_equal(known.masks, known.known_masks)
+    np.testing.assert_array_equal(known.masks_of(known.held_out_rows), known.known_masks[known.held_out_rows])
     content = run.facts("preparation.json")
     assert content["mitigation"] is None
 

@@ -17,8 +17,9 @@ from conftest import grey_film, png
 
 from tblib import TblibError
 from tblib.checkpoint import read_weights, write_weights
+from tblib.predict.files import predict_files
 from tblib.predict.panel import prediction_panel
-from tblib.predict.predictor import open_predictor, predict_files, sample_contents, sample_films
+from tblib.predict.predictor import open_predictor, sample_contents, sample_films
 from tblib.report import kernel, pipeline, stale
 from tblib.report.parameters import asked_parameters
 from tblib.run import STEPS, DamagedError, Run, Step

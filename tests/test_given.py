@@ -19,8 +19,9 @@ from tblib.classifiers.opened import give_model, open_given, open_model
 from tblib.classifiers.protocol import ClassifierError, file_logits
 from tblib.classifiers.spec import SpecError
 from tblib.classifiers.trained import load_model
+from tblib.predict.files import predict_files
 from tblib.predict.panel import prediction_panel
-from tblib.predict.predictor import open_predictor, predict_files
+from tblib.predict.predictor import open_predictor
 from tblib.report.compare import CompareError, compare
 from tblib.report.parameters import model_parameters, read_parameters
 from tblib.report.pipeline import run_study

@@ -17,7 +17,7 @@ ORDER = (  # rooms, each of which imports only from rooms before it; those of a 
     ("metrics", "run", "films", "checkpoint", "dataset"),
     ("phantoms", "mitigation", "model", "show"),
     ("catalogue", "prepare", "train"),
-    ("eda", "stacked"),
+    ("eda",),
     ("classifiers",),
     ("evaluate",),
     ("audit",),

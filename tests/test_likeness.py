@@ -12,7 +12,8 @@ from tblib.classifiers.likeness import TURNED, fit_likeness, likeness_of, open_l
 from tblib.films.database import DEFAULTS
 from tblib.films.film import grey_of, open_film, resized
 from tblib.phantoms.demo import write_demo
-from tblib.predict.predictor import describe, open_predictor, predict_files
+from tblib.predict.files import predict_files
+from tblib.predict.predictor import describe, open_predictor
 from tblib.run import LIKENESS, DamagedError, Run
 
 

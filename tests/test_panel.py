@@ -24,16 +24,9 @@ from PIL import Image
 from tblib.classifiers.trained import TrainedModel
 from tblib.model import CNN, folded
 from tblib.predict.answers import compared
+from tblib.predict.files import predict_files
 from tblib.predict.panel import prediction_panel
-from tblib.predict.predictor import (
-    PredictionError,
-    Predictor,
-    describe,
-    open_predictor,
-    predict_files,
-    sample_contents,
-    sample_films,
-)
+from tblib.predict.predictor import PredictionError, Predictor, describe, open_predictor, sample_contents, sample_films
 from tblib.predict.what_if import NOTHING
 from tblib.system.text import RESEARCH_USE
 

@@ -28,6 +28,7 @@ from tblib.films.pictures import picture_pixels
 from tblib.model import CNN
 from tblib.phantoms.lungs import LungNetwork
 from tblib.predict.answers import compared
+from tblib.predict.files import predict_files, read_file
 from tblib.predict.panel import prediction_panel
 from tblib.predict.predictor import (
     PredictionError,
@@ -35,8 +36,6 @@ from tblib.predict.predictor import (
     describe,
     examples,
     open_predictor,
-    predict_files,
-    read_file,
     sample_contents,
     sample_films,
 )

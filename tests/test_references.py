@@ -44,7 +44,7 @@ def unequal(tmp_path_factory) -> tuple[SimpleNamespace, pd.DataFrame]:
         target=target,
         database=database,
         seed=0,
-        edit_masks=None,
+        edit_masks=lambda rows: None,
         input=ModelInput(512),
         pictures=lambda rows: [database.film(file).grey for file in table["file"].iloc[rows]],
         associations={"sharpness, compression": SimpleNamespace(score=np.arange(len(table), dtype=float))},

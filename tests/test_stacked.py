@@ -10,10 +10,10 @@ from conftest import grey_film
 from tblib.arrays import Normalisation
 from tblib.audit import fits
 from tblib.audit.jobs import Job, run_jobs
+from tblib.audit.stacked import Stacked, can_be_stacked, fit_stacked
 from tblib.dataset import TBDataset
 from tblib.devices import cpu_computes_in_bf16
 from tblib.model import CNN
-from tblib.stacked import Stacked, can_be_stacked, fit_stacked
 from tblib.train import Training, TrainingError, fit
 
 SIDE, BY = 32, Normalisation(127, 70)

@@ -90,7 +90,7 @@ def _doses(audit: Audit, films: EditedFilms, cue: Cue, at_one: Floats) -> tuple[
     """Mean change of the logit at each dose, on a few films; the changes at dose 1 are known (`at_one`)."""
     few, rows = np.arange(len(films.rows))[:: max(1, len(films.rows) // DOSED)], []
     few = few[lacking(cue, films.table)[few]]
-    masks = None if audit.edit_masks is None else audit.edit_masks[films.rows][few]
+    masks = audit.edit_masks(films.rows[few])
     one, pictures, seen = films.pairs[cue.name, PUT], [films.pictures[i] for i in few], audit.viewers(films.rows[few])
     for dose in cue.doses:
         if dose == 1:

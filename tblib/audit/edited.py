@@ -83,7 +83,7 @@ SWAPS: dict[str, Callable[[Audit, EditedFilms], Pairs]] = {  # `Cue.swap` -> pai
     ),
     "outside the lungs": lambda audit, films: swapped(
         films.pictures,
-        audit.masks_in_files(films.rows, films.pictures),
+        audit.masks_in_files(films.rows),
         audit.target[films.rows],
         audit.viewers(films.rows),
         audit.seed,
@@ -94,7 +94,7 @@ SWAPS: dict[str, Callable[[Audit, EditedFilms], Pairs]] = {  # `Cue.swap` -> pai
 def _put(audit: Audit, films: EditedFilms, cue: Cue) -> Pairs:
     if cue.swap:
         return SWAPS[cue.swap](audit, films)
-    spared = None if audit.edit_masks is None else audit.edit_masks[films.rows]
+    spared = audit.edit_masks(films.rows)
     places = np.flatnonzero(lacking(cue, films.table))
     return added(cue, films.pictures, audit.viewers(films.rows), audit.seed, masks=spared, places=places)
 

@@ -2,9 +2,9 @@
 
 Each function here is one job (`tblib.audit.jobs`): it gets arrays and settings, trains one CNN, and returns plain
 numbers. It is written as a generator, which yields what is to be trained and is sent the network (`asks`), so that
-several of them are trained at once (`tblib.stacked`). Common arguments are films uint8 (N, S, S) with label or target
-(N,), 1 for the positive class, and duplicate group (N,); train bool (N,), the training films, while the others are held
-out; the random seed; training, the settings that differ from `SMALL`; and the device to compute on.
+several of them are trained at once (`tblib.audit.stacked`). Common arguments are films uint8 (N, S, S) with label or
+target (N,), 1 for the positive class, and duplicate group (N,); train bool (N,), the training films, while the others
+are held out; the random seed; training, the settings that differ from `SMALL`; and the device to compute on.
 """
 
 import json
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from tblib.arrays import Ints, Mask, Normalisation, Pixels
+from tblib.audit.stacked import can_be_stacked, fit_stacked
 from tblib.audit.views import REGIONS
 from tblib.dataset import Augmentation, TBDataset
 from tblib.devices import pick_precision
@@ -25,7 +26,6 @@ from tblib.metrics import Scored, auroc
 from tblib.mitigation import in_training, randomised, shown_within
 from tblib.model import CNN, folded, logits_of_images
 from tblib.prepare import normalisation, with_drawn
-from tblib.stacked import can_be_stacked, fit_stacked
 from tblib.train import Training, fit
 
 CHANNELS = 16  # of the first blocks of networks that a CPU trains at once: as many as its widest vectors hold

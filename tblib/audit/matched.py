@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 
 from tblib.arrays import Floats, Ints, Mask
 from tblib.audit.fits import area
-from tblib.audit.study import FEWEST, MATCHED_ON, Audit
+from tblib.audit.study import MATCHED_ON, Audit
 from tblib.films.cues import AUDITED
 from tblib.metrics import Estimate, Scored, wilson
 from tblib.show.plots import INK, panels, whiskers
 from tblib.show.text import by_name, estimate, how_many, interval_of, listed, percent
 
+FEWEST = 5  # minimum films of a group whose accuracy is reported
 FEWEST_PAIRS = 10
 SCORES = {"equalised": "evenness of the histogram", "border_mean": "mean grey of the border", "grey_mean": "mean grey"}
 

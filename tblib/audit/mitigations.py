@@ -21,7 +21,7 @@ from tblib.audit.effects import flipped
 from tblib.audit.external import ExternalSet
 from tblib.audit.jobs import Job
 from tblib.audit.pairs import Viewers, added
-from tblib.audit.study import FEWEST, MATCHED_ON, Audit
+from tblib.audit.study import MATCHED_ON, Audit
 from tblib.audit.trainings import mean_and_sd, over_seeds
 from tblib.films.cues import JUDGES
 from tblib.metrics import Estimate, Scored, bootstrap_weights
@@ -102,7 +102,7 @@ def judged(audit: Audit, name: str, found: list[dict[str, Any]], without: list[d
     worst, effects, flips = [], [], []
     for one, scores in zip(found, logits, strict=True):
         groups = matched.worst_groups(table["cues"], audit.held_out.target, scores > 0)
-        worst += groups.loc[groups["n"] >= FEWEST, "value"].head(1).tolist()  # the worst group comes first
+        worst += groups.loc[groups["n"] >= matched.FEWEST, "value"].head(1).tolist()  # the worst group comes first
         moved = [np.subtract(*np.array(pair)) for pair in one["edited"]]
         turned = [flipped(*np.array(pair)) for pair in one["edited"]]
         effects.append(max(abs(float(move.mean())) for move in moved) / max(float(scores.std()), 1e-6))

@@ -121,7 +121,7 @@ def _planted_p(audit: Audit, cue: Cue, planted: Mask) -> float:
 
 def _plant_jobs(audit: Audit, films: EditedFilms, plants: list[tuple[Cue, float, int, Mask]]) -> list[Job]:
     own = training_films(audit)
-    masks = None if audit.edit_masks is None else audit.edit_masks[own.rows]
+    masks = audit.edit_masks(own.rows)
     names = {cue.name: cue for cue, *_ in plants}
     seen = Viewers(audit.input)
     put = {name: added(cue, own.pictures, seen, audit.seed, masks=masks).edited for name, cue in names.items()}

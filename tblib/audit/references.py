@@ -104,7 +104,7 @@ def _outside(
 ) -> list[Job]:
     """Networks for all outside the lungs, trained on films with the outside of another film, of either class."""
     arrays = shared | {"edited": pairs.edited, "placebo": pairs.placebo}
-    arrays |= {"images": own.images, "masks": audit.masks[own.rows]}
+    arrays |= {"images": own.images, "masks": audit.masks_of(own.rows)}
     seeds = range(audit.budget.outside_references)
     return [Job(fits.outside_reference, arrays, {"seed": seed, "training": how}) for seed in seeds]
 
@@ -122,7 +122,7 @@ def neutral_films(audit: Audit, rows: Ints, pictures: list[Pixels], exposed: boo
     put = {name: put_chances(each, target, SEEN) for name, each in carried.items()}
     taken = {cue.name: put_chances(carried[cue.name], target) for cue in EDITED if cue.remove or cue.cover}
     kinds = typical_markers(table, audit.database.positive)
-    masks = None if audit.edit_masks is None else audit.edit_masks[rows]
+    masks = audit.edit_masks(rows)
 
     def of(place: int, given: Pixels) -> list[Pixels]:
         """The variants of one film."""

@@ -29,7 +29,7 @@ def measure(audit: Audit) -> list[dict[str, Any]]:
     """
     trained_on, seeds = int(audit.train[audit.fitted_rows].sum()), audit.budget.seeds
     how = {"n": len(audit.logits), "trained_on": trained_on, "seeds": seeds}
-    masks, masked = audit.masks[~audit.train], _masked(audit)
+    masks, masked = audit.masks_of(audit.held_out_rows), _masked(audit)
     table = []
     for name, logits in audit.region_logits.items():
         region = REGIONS[name]

@@ -117,8 +117,9 @@ def measure(audit: Audit) -> Saliency:
     if not told["open"]:
         return Saliency({"gate": told, "inside": None}, rows[:0], np.empty((0, *audit.grey.shape[1:])))
     found = maps(network.cnn, audit.images[rows], network.normalisation, audit.seed)
-    seen = audit.masks[rows].any((1, 2))
-    ratios = inside(found[seen], audit.masks[rows][seen])
+    masks = audit.masks_of(rows)
+    seen = masks.any((1, 2))
+    ratios = inside(found[seen], masks[seen])
     shares = by_class(ratios, audit.target[rows][seen], audit.replicates, audit.seed)
     shown = np.concatenate([np.flatnonzero(audit.target[rows] == label)[: SHOWN // 2] for label in (0, 1)])
     return Saliency({"gate": told, "inside": shares}, rows[shown], found[shown])
@@ -140,10 +141,12 @@ def figure(audit: Audit, found: Saliency) -> Figure | str:
     alt = f"What moves the score lies {where if shares else 'where the maps are bright'}"
     ratios = f", {', '.join(f'{share:.2f}' for share in shares)} times as much by class" if shares else ""
     figure, axes = tiles(len(films), 3, f"{alt}{ratios}. Saliency maps with lung outlines: {names}.", legend=True)
-    for ax, place, shown, row in zip(axes, found.rows, found.maps, films.itertuples(), strict=True):
-        draw_film(ax, overlay(audit.images[place], shown), f"{short(str(row.file))}\n{row.label}")
-        if audit.masks[place].any():
-            lungs = ax.contour(audit.masks[place], levels=[0.5], colors=[OUTLINE], linewidths=1.0)
+    masks = audit.masks_of(found.rows)
+    shown = zip(axes, found.rows, found.maps, films.itertuples(), masks, strict=True)
+    for ax, place, its_map, row, mask in shown:
+        draw_film(ax, overlay(audit.images[place], its_map), f"{short(str(row.file))}\n{row.label}")
+        if mask.any():
+            lungs = ax.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.0)
             lungs.set_path_effects(cased(2.2))
     outline = key("lungs", OUTLINE, line="-", width=1.0)
     outline.set_path_effects(cased(2.2))

@@ -18,13 +18,14 @@ from tblib.audit.budgets import Budget, budget_of
 from tblib.audit.effects import THRESHOLDS, holm
 from tblib.audit.external import ExternalSet, find, paths, read_external, refuse_chosen, thumbnails_of, without_known
 from tblib.audit.jobs import Job, run_jobs
+from tblib.audit.lung_masks import BATCH, LungMasks
 from tblib.audit.pairs import Viewers, beyond_edges, fineness
 from tblib.catalogue import catalogued_database, need_same_films
 from tblib.classifiers.opened import input_of, lungs_of, open_model
 from tblib.classifiers.protocol import Classifier, logits, logits_of
 from tblib.classifiers.trained import TrainedModel
 from tblib.devices import pick_device
-from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, cross_validated
+from tblib.eda.baselines import BORDER_STRIPS, baseline_scores, style_scores
 from tblib.films.cues import AUDITED, Cue
 from tblib.films.database import Database
 from tblib.films.edits import three_channels
@@ -35,10 +36,7 @@ from tblib.phantoms import lungs
 from tblib.run import GIVEN, Run, usable
 
 LEVEL = THRESHOLDS["level"]
-FEWEST = 5  # minimum films of a group whose accuracy is reported
 MATCHED_ON = ("equalised", "sharpness", "border_mean", "grey_mean")  # artefact scores of the catalogue
-
-
 FEWEST_REPLICATES = 40  # below, no bootstrap sample lies beyond the limits of a 95 % interval
 
 
@@ -188,38 +186,47 @@ class Audit:
         """Int (N,): groups of label and cues, for mitigations in training."""
         return np.asarray(pd.factorize(self.films["cues"], sort=True)[0])
 
+    def masks_of(self, rows: Ints) -> Mask:
+        """Bool (n, S, S): the database's own lung masks of the films at `rows`, or estimated ones, aligned with the
+        CNN's input."""
+        return self._estimated.of(rows) if self.known_masks is None else self.known_masks[rows]
+
     @cached_property
-    def masks(self) -> Mask:
-        """Bool (N, S, S): the database's own lung masks, or estimated ones, aligned with the CNN's input."""
-        known = self.known_masks
-        return self.lungs.masks(self.grey) if known is None else known
+    def _estimated(self) -> LungMasks:
+        return LungMasks(lambda rows: self.lungs.masks(self.grey[rows]), len(self.films))
 
     @property
     def lungs(self) -> FindsLungs:
         """What finds the lungs: the network that came with the model if its films were cropped by it."""
         return lungs_of(self.input)
 
-    def masks_in_files(self, rows: Ints, pictures: list[Pixels] | None = None) -> Mask:
+    def masks_in_files(self, rows: Ints) -> Mask:
         """Bool (n, S, S): lung masks of the films at `rows` as they are in their files, whatever a mitigation does to
-        them; `pictures` are these films, if they have been read already."""
+        them."""
         if self.input.mitigation is None:
-            return self.masks[rows]
+            return self.masks_of(rows)
         known = lungs.known_masks(self.database, self.films["file"].iloc[rows].tolist(), self.input.size)
-        if known is not None:
-            return known
-        films = self.pictures(rows) if pictures is None else pictures
-        return self.lungs.masks(np.stack([resized(grey_of(film), self.input.size) for film in films]))
+        return self._estimated_in_files.of(rows) if known is None else known
 
-    @property
-    def borders(self) -> Mask:
-        """Bool (N, S, S): borders of the films; nowhere if a mitigation changed them."""
-        known = self.input.mitigation is None
-        return beyond_edges(self.films, self.input.size) if known else np.zeros_like(self.grey, bool)
+    @cached_property
+    def _estimated_in_files(self) -> LungMasks:
+        def find(rows: Ints) -> Mask:
+            """Estimate those of a few films."""
+            small = [resized(grey_of(film), self.input.size) for film in self.pictures(rows)]
+            return self.lungs.masks(np.stack(small))
 
-    @property
-    def edit_masks(self) -> Mask | None:
-        """The lung masks if they are aligned with the films in the files; None if a mitigation changed the films."""
-        return self.masks if self.input.mitigation is None else None
+        return LungMasks(find, len(self.films), block=1)  # a film that is not asked for would be decoded
+
+    def borders_of(self, rows: Ints) -> Mask:
+        """Bool (n, S, S): borders of the films at `rows`; nowhere if a mitigation changed them."""
+        if self.input.mitigation is None:
+            return beyond_edges(self.films.iloc[rows], self.input.size)
+        return np.zeros((len(rows), self.input.size, self.input.size), bool)
+
+    def edit_masks(self, rows: Ints) -> Mask | None:
+        """The lung masks of the films at `rows` if they are aligned with the films in the files; None if a mitigation
+        changed the films."""
+        return self.masks_of(rows) if self.input.mitigation is None else None
 
     @cached_property
     def known_masks(self) -> Mask | None:
@@ -291,7 +298,7 @@ class Audit:
     def region_logits(self) -> dict[str, list[Floats]]:
         """Region of the ablation -> logits (H,) of the held-out films, for each small CNN retrained on it."""
         rows, seeds = self.fitted_rows, range(self.budget.seeds)
-        shared: dict[str, npt.NDArray[Any]] = {"images": self.images[rows], "masks": self.masks[rows]}
+        shared: dict[str, npt.NDArray[Any]] = {"images": self.images[rows], "masks": self.masks_of(rows)}
         shared |= {"target": self.target[rows], "train": self.train[rows]}
         wanted = [
             {"name": name, "seed": seed, "training": self.training} for name in self.budget.regions for seed in seeds
@@ -428,19 +435,13 @@ def associated_given(audit: Audit, cues: Sequence[Cue], other: Cue) -> dict[str,
 # `Cue.score` -> score of each film, and whether it was fitted to the label, so that only a higher one is evidence.
 SCORES: dict[str, tuple[Callable[[Audit], Floats], bool]] = {
     "marker style": (lambda audit: style_scores(audit.films, audit.target, audit.group, audit.seed), True),
-    "sharpness": (lambda audit: -fineness(audit.grey, audit.masks | audit.borders), False),
+    "sharpness": (lambda audit: sharpness_scores(audit), False),
     "border strips": (lambda audit: audit.baseline_scores[BORDER_STRIPS], True),
 }
 
 
-def style_scores(films: pd.DataFrame, target: Ints, group: Ints, seed: int) -> Floats:
-    """Float (N,): cross-validated similarity of a film's marker, by letter and style, to those of the positive class.
-
-    NaN for films without a marker, which is a separate cue; all NaN if a class has fewer than `FEWEST` carriers.
-    """
-    carried, score = films["marker"].astype(bool).to_numpy(), np.full(len(films), np.nan)
-    kinds = pd.get_dummies(films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
-    of_class = np.bincount(target[carried], minlength=2)
-    if of_class.min() >= FEWEST:
-        score[carried] = cross_validated(kinds, target[carried], group[carried], seed, kind="logistic")
-    return score
+def sharpness_scores(audit: Audit) -> Floats:
+    """Float (N,): how blurred each film is besides lungs and borders (`fineness`), a batch at a time."""
+    batches = np.split(np.arange(len(audit.films)), np.arange(BATCH, len(audit.films), BATCH))
+    hidden = (audit.masks_of(rows) | audit.borders_of(rows) for rows in batches)
+    return -np.concatenate([fineness(audit.grey[rows], each) for rows, each in zip(batches, hidden, strict=True)])

@@ -16,6 +16,7 @@ from tblib.metrics import KAGGLE_FILMS, Scored, at_balance, bootstrap_weights, p
 from tblib.show.plots import GREY, panels
 from tblib.show.text import estimate, estimates_table
 
+FEWEST = 5  # carriers of either class from which the style of markers is compared
 LEAF = 5  # minimum films per leaf: with the default of 20, boosting cannot separate a class of a dozen films
 BORDER = 0.05  # width of the ring seen by the border baseline, as a share of the side
 SEGMENT = 16  # pieces per side of the ring
@@ -75,6 +76,19 @@ def cross_validated(features: pd.DataFrame, target: Ints, group: Ints, seed: int
         baseline = _model(kind, seed).fit(features.iloc[fit_rows], target[fit_rows])
         probability[test_rows] = baseline.predict_proba(features.iloc[test_rows])[:, 1]
     return probability
+
+
+def style_scores(films: pd.DataFrame, target: Ints, group: Ints, seed: int) -> Floats:
+    """Float (N,): cross-validated similarity of a film's marker, by letter and style, to those of the positive class.
+
+    NaN for films without a marker, which is a separate cue; all NaN if a class has fewer than `FEWEST` carriers.
+    """
+    carried, score = films["marker"].astype(bool).to_numpy(), np.full(len(films), np.nan)
+    kinds = pd.get_dummies(films.loc[carried, ["marker_letter", "marker_style"]].fillna("")).astype(float)
+    of_class = np.bincount(target[carried], minlength=2)
+    if of_class.min() >= FEWEST:
+        score[carried] = cross_validated(kinds, target[carried], group[carried], seed, kind="logistic")
+    return score
 
 
 def fact_importance(features: pd.DataFrame, target: Ints, group: Ints, seed: int) -> pd.DataFrame:

@@ -6,7 +6,8 @@ from pathlib import Path
 from tblib.arrays import TblibError
 from tblib.films.archive import IMAGE_ENDINGS
 from tblib.predict.answers import Answer, Source, row
-from tblib.predict.predictor import PredictionError, Predictor, read_file
+from tblib.predict.files import read_file
+from tblib.predict.predictor import PredictionError, Predictor
 from tblib.predict.warnings import FilmWarning
 from tblib.predict.what_if import working_copy
 

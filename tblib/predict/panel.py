@@ -22,8 +22,9 @@ from tblib.classifiers.protocol import channels_of
 from tblib.predict import cases, place
 from tblib.predict.answers import Answer, Score, Track, compared, percents, texts
 from tblib.predict.cases import Case, fault, open_case, pictures_in, too_many
+from tblib.predict.files import read_file
 from tblib.predict.place import Place
-from tblib.predict.predictor import Attribution, PredictionError, Predictor, describe, probability_of, read_file
+from tblib.predict.predictor import Attribution, PredictionError, Predictor, describe, probability_of
 from tblib.predict.what_if import NOTHING, Changes
 from tblib.predict.widgets import (
     ALONE,

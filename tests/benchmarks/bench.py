@@ -22,8 +22,9 @@ from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.classifiers.trained import train_run
 from tblib.devices import cpu_computes_in_bf16, pick_device
 from tblib.films.database import Database, open_database
+from tblib.predict.files import predict_files
 from tblib.predict.panel import prediction_panel
-from tblib.predict.predictor import open_predictor, predict_files
+from tblib.predict.predictor import open_predictor
 from tblib.prepare import prepare
 from tblib.report.page import build_report
 from tblib.run import Run, open_run

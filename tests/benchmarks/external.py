@@ -31,7 +31,7 @@ from scipy.special import expit
 from tblib.arrays import Floats
 from tblib.audit import hospitals, matched, mitigations, trainings
 from tblib.audit.external import LEAST_SPECIFICITY, ExternalError, ExternalSet
-from tblib.audit.study import FEWEST, Audit, open_audit
+from tblib.audit.study import Audit, open_audit
 from tblib.catalogue import build_catalogue, save_catalogue
 from tblib.classifiers.choice import film_digests
 from tblib.classifiers.protocol import Calibration, file_logits
@@ -269,7 +269,7 @@ def inside(run: Run) -> dict[str, float]:
     """A run's CNN on its own films: AUROC of the test part, accuracy of the worst group (NaN if all are too small)."""
     audit, metrics = open_audit(run, "standard", None, None, REPLICATES, 0), run.facts("metrics.json")
     groups = matched.worst_groups(audit.films["cues"][~audit.train], audit.held_out.target, audit.logits > 0)
-    large = groups.loc[groups["n"] >= FEWEST, "value"]  # the worst comes first
+    large = groups.loc[groups["n"] >= matched.FEWEST, "value"]  # the worst comes first
     return {"AUROC": metrics["auroc"]["value"], "worst group": float(large.iloc[0]) if len(large) else float("nan")}
 
 
