@@ -68,6 +68,26 @@ def test_single_films_get_the_probabilities_of_the_evaluation(predictor, test_fi
     assert (table["verdict"] == np.where(rows["probability"] >= 0.5, "Tuberculosis", "Normal")).all()
 
 
+@pytest.mark.parametrize("warn", [False, True])
+def test_files_of_a_table_are_answered_as_alone_whatever_lies_among_them(
+    predictor, test_films, tmp_path, warn, monkeypatch
+):
+    paths, _ = test_films
+    broken, empty = tmp_path / "broken.png", tmp_path / "empty.png"
+    broken.write_bytes(paths[0].read_bytes()[:300])
+    empty.touch()
+    monkeypatch.setattr("tblib.predict.files.TOGETHER", 3)
+    asked = [broken, *paths[:4], empty, tmp_path / "absent.png", *paths[4:]]
+    table = predict_files(predictor, asked, warn=warn)
+    assert table["file"].tolist() == [str(path) for path in asked]
+    assert (table["problem"] == "").tolist() == [path in paths for path in asked]
+    alone = pd.concat([predict_files(predictor, [path], warn=warn) for path in asked], ignore_index=True)
+    exact = ["file", "verdict", "warnings", "problem"]
+    pd.testing.assert_frame_equal(table[exact], alone[exact])
+    for name in ("score", "probability", "threshold"):
+        np.testing.assert_allclose(table[name].astype(float), alone[name].astype(float), atol=1e-6)
+
+
 def test_verdict_probability_and_threshold_never_disagree(predictor, test_films, smoke):
     paths, rows = test_films
     assert len(predictor.thresholds) == 3

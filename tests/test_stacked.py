@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import grey_film
+from fake_cards import NoWaiting
 
 from tblib.arrays import Normalisation
-from tblib.audit import fits
+from tblib.audit import fits, stacked
 from tblib.audit.jobs import Job, run_jobs
 from tblib.audit.stacked import Stacked, can_be_stacked, fit_stacked
 from tblib.dataset import TBDataset
 from tblib.devices import cpu_computes_in_bf16
+from tblib.mitigation import randomised
 from tblib.model import CNN
-from tblib.train import Training, TrainingError, fit
+from tblib.train import Training, TrainingError, fit, new_optimiser, segments
 
 SIDE, BY = 32, Normalisation(127, 70)
 HOW = Training(
@@ -45,13 +47,13 @@ def test_the_logits_are_those_of_each_cnn(channels):
     cnns = [CNN(SIDE, 0.0, 4, channels).train() for _ in range(3)]
     seen = torch.randn(5, 3 * channels, SIDE, SIDE)
     alone = torch.stack([cnn(part) for cnn, part in zip(cnns, seen.chunk(3, dim=1), strict=True)])
-    stacked = Stacked(cnns)
-    torch.testing.assert_close(stacked(seen), alone)
+    network = Stacked(cnns)
+    torch.testing.assert_close(network(seen), alone)
     small = torch.randn(5, 3 * channels, SIDE // 2, SIDE // 2)
     alone = torch.stack([cnn(part) for cnn, part in zip(cnns, small.chunk(3, dim=1), strict=True)])
-    torch.testing.assert_close(stacked(small), alone)
+    torch.testing.assert_close(network(small), alone)
     before = [weights(cnn) for cnn in cnns]
-    for cnn, was in zip(stacked.parted(), before, strict=True):
+    for cnn, was in zip(network.parted(), before, strict=True):
         assert (weights(cnn) - was).abs().max() < 1  # the weights are as they were, the statistics have moved on
 
 
@@ -60,9 +62,9 @@ def test_the_logits_are_those_of_each_cnn(channels):
 def test_each_is_trained_as_alone_but_for_rounding(channels, mitigation):
     how = replace(HOW, mitigation=mitigation)
     alone = [weights(fit(films(seed, channels=channels), BY, replace(how, seed=seed)).cnn) for seed in range(3)]
-    for own, stacked in zip(alone, at_once(0, 1, 2, how=how, channels=channels), strict=True):
-        assert (stacked - own).norm() / own.norm() < 1e-3
-        assert min((stacked - other).norm() / other.norm() for other in alone if other is not own) > 0.1
+    for own, found in zip(alone, at_once(0, 1, 2, how=how, channels=channels), strict=True):
+        assert (found - own).norm() / own.norm() < 1e-3
+        assert min((found - other).norm() / other.norm() for other in alone if other is not own) > 0.1
 
 
 @pytest.mark.parametrize("precision", BOTH)
@@ -81,10 +83,25 @@ def test_films_are_changed_as_alone():
         return images // rng.integers(1, 4, dtype=np.uint8)
 
     how, sets = replace(HOW, mitigation="randomise"), [films(0), films(1)]
-    stacked = fit_stacked(sets, [BY] * 2, [replace(how, seed=seed) for seed in (0, 1)], change)
-    for seed, cnn in enumerate(stacked):
+    cnns = fit_stacked(sets, [BY] * 2, [replace(how, seed=seed) for seed in (0, 1)], change)
+    for seed, cnn in enumerate(cnns):
         alone = weights(fit(sets[seed], BY, replace(how, seed=seed), change=change).cnn)
         assert (weights(cnn) - alone).norm() / alone.norm() < 1e-3
+
+
+@pytest.mark.parametrize("mitigation", [None, "balance", "randomise"])
+def test_no_step_waits_for_the_device(mitigation):
+    """On the meta device, taken for a card: it holds no numbers, and `NoWaiting` refuses copies that wait."""
+    training = replace(HOW, mitigation=mitigation, batch_size=2, pos_weight=2.0)
+    images, target, meta = np.zeros((6, SIDE, SIDE), np.uint8), np.arange(6) % 2, torch.device("meta")
+    sets = [TBDataset(images, target, meta, resident=mitigation != "randomise") for _ in range(2)]
+    network = stacked.Stacked([CNN(SIDE, 0.0, 4) for _ in sets]).to(meta)
+    optimiser = new_optimiser(network, training, meta)
+    change = randomised if mitigation == "randomise" else None
+    with NoWaiting():
+        for segment in segments(training, 6):
+            parts = [stacked.Part(data, BY, training) for data in sets]
+            stacked._train(network, optimiser, segment, parts, change)
 
 
 @pytest.mark.parametrize("unlike", [

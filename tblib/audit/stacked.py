@@ -8,17 +8,19 @@ rounding; they do not depend on which others it is stacked with. (In PyTorch's w
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from tblib.arrays import Normalisation
 from tblib.dataset import TBDataset
 from tblib.devices import full_precision, set_up
 from tblib.mitigation import in_training
 from tblib.model import CNN, is_finite
-from tblib.train import Change, Training, TrainingError, new_cnn, new_optimiser, segments, set_rate, steps_of
+from tblib.train import Change, Segment, Training, TrainingError, new_cnn, new_optimiser, segments, set_rate, steps_of
 
 
 class Stacked(nn.Module):
@@ -69,6 +71,14 @@ class Stacked(nn.Module):
         return self._of
 
 
+class Part(NamedTuple):
+    """One of the CNNs' films, their normalisation, and its training with all defaults filled in."""
+
+    data: TBDataset
+    by: Normalisation
+    training: Training
+
+
 def _diagonal(kernels: Sequence[Tensor]) -> Tensor:
     """Kernels (o, i, h, w) as one of (K * o, K * i, h, w) with zeros between them."""
     outputs, inputs = kernels[0].shape[:2]
@@ -102,41 +112,40 @@ def fit_stacked(
     Raises:
         TrainingError: a weight is not finite.
     """
-    trainings = [training.settled(data) for training, data in zip(trainings, sets, strict=True)]
-    first, device = trainings[0], sets[0].device
+    each = zip(sets, by, trainings, strict=True)
+    parts = [Part(data, levels, training.settled(data)) for data, levels, training in each]
+    first, device = parts[0].training, sets[0].device
     set_up(first.threads)
-    network = Stacked([new_cnn(training, data) for training, data in zip(trainings, sets, strict=True)])
+    network = Stacked([new_cnn(part.training, part.data) for part in parts])
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = new_optimiser(network, first, device)
-    weights = None if first.balanced else torch.tensor([[training.pos_weight] for training in trainings], device=device)
     with full_precision() if first.precision == "fp32" else nullcontext():
         for segment in segments(first, len(sets[0])):
-            each = zip(sets, by, trainings, strict=True)
-            steps = zip(*(steps_of(segment, data, one, training, change) for data, one, training in each), strict=True)
-            for number, of_each in zip(segment.steps, steps, strict=True):
-                set_rate(optimiser, first, segment, number)
-                _step(network, optimiser, of_each, weights, bf16=first.precision == "bf16")
+            _train(network, optimiser, segment, parts, change)
     cnns = network.parted()
     if not all(is_finite(cnn) for cnn in cnns):
         raise TrainingError(f"The weights are no numbers after the last epoch; try a smaller lr than {first.lr}.")
     return cnns
 
 
-def _step(
-    network: Stacked,
-    optimiser: torch.optim.Optimizer,
-    of_each: Sequence[tuple[Tensor, Tensor, Tensor]],
-    weights: Tensor | None,
-    bf16: bool,
+def _train(
+    network: Stacked, optimiser: Optimizer, segment: Segment, parts: Sequence[Part], change: Change | None
 ) -> None:
-    """One optimiser step of all CNNs, with the inputs, targets and groups of each. The host does not wait."""
-    inputs, targets, _ = zip(*of_each, strict=True)
-    films = torch.cat(inputs, dim=1).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(films.device.type, torch.bfloat16) if bf16 else nullcontext():
-        logits = network(films)
-    losses = F.binary_cross_entropy_with_logits(
-        logits.float(), torch.stack(targets), pos_weight=weights, reduction="none"
-    )
-    optimiser.zero_grad(set_to_none=True)
-    losses.mean(dim=1).sum().backward()  # the gradient of each CNN is that of its own loss
-    optimiser.step()
+    """Train all CNNs for one segment. The host never waits for the device."""
+    first = parts[0].training
+    weights = torch.tensor([[part.training.pos_weight] for part in parts], device=parts[0].data.device)
+    feeds = [steps_of(segment, *part, change) for part in parts]
+    for number, of_each in zip(segment.steps, zip(*feeds, strict=True), strict=True):
+        set_rate(optimiser, first, segment, number)
+        inputs, targets, _ = zip(*of_each, strict=True)
+        films = torch.cat(inputs, dim=1).contiguous(memory_format=torch.channels_last)
+        bf16 = first.precision == "bf16"
+        with torch.autocast(films.device.type, torch.bfloat16) if bf16 else nullcontext():
+            logits = network(films)
+        weight = None if first.balanced else weights  # as in `tblib.train`
+        losses = F.binary_cross_entropy_with_logits(
+            logits.float(), torch.stack(targets), pos_weight=weight, reduction="none"
+        )
+        optimiser.zero_grad(set_to_none=True)
+        losses.mean(dim=1).sum().backward()  # the gradient of each CNN is that of its own loss
+        optimiser.step()
