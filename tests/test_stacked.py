@@ -131,15 +131,15 @@ def jobs(*seeds: int, name: str = "whole film") -> list[Job]:
 
 def test_results_of_an_audit_do_not_depend_on_what_else_is_trained(tmp_path):
     """One network more, one less, or those that a stopped audit left: each has the same result."""
-    whole = run_jobs(jobs(0, 1, 2, 3), tmp_path / "whole", at_once=2)
-    assert run_jobs(jobs(2, 0, 1), tmp_path / "fewer", at_once=2) == [whole[2], whole[0], whole[1]]
+    whole = run_jobs(jobs(0, 1, 2, 3), tmp_path / "whole")
+    assert run_jobs(jobs(2, 0, 1), tmp_path / "fewer") == [whole[2], whole[0], whole[1]]
     for file in sorted((tmp_path / "whole").iterdir())[:1]:
         kept = file.read_bytes()
         file.unlink()
-        assert run_jobs(jobs(0, 1, 2, 3), tmp_path / "whole", at_once=2) == whole
+        assert run_jobs(jobs(0, 1, 2, 3), tmp_path / "whole") == whole
         assert file.read_bytes() == kept
     other = jobs(4, name="border 5 %")
-    assert run_jobs([*jobs(0), *other], tmp_path / "both", at_once=2)[0] == whole[0]
+    assert run_jobs([*jobs(0), *other], tmp_path / "both")[0] == whole[0]
 
 
 def test_only_networks_that_are_alike_are_trained_at_once():
@@ -154,6 +154,6 @@ def test_only_networks_that_are_alike_are_trained_at_once():
 
 
 def test_as_many_are_trained_at_once_as_pay():
-    assert fits.at_once({}) == 2
-    assert fits.at_once({"width": 32}) == 1
-    assert fits.at_once({"width": 32}, "cuda") == fits.STACKED
+    assert fits.at_once({"training": {}}) == 2
+    assert fits.at_once({"training": {"width": 32}}) == 1
+    assert fits.at_once({"training": {"width": 32}, "device": "cuda"}) == fits.STACKED

@@ -81,7 +81,7 @@ Asking = Generator[Wanted, Network, dict[str, Any]]
 
 def asks(of: Callable[..., Asking]) -> Callable[..., dict[str, Any]]:
     """A fit as a function. Its attribute ``together`` takes the arguments of several calls and trains all at once, if
-    they are `alike`, which is another attribute."""
+    they are `alike`; this and `at_once` are attributes, too."""
 
     @wraps(of)
     def alone(*arguments: Any, **named: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def asks(of: Callable[..., Asking]) -> Callable[..., dict[str, Any]]:
     def together(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return _answered([of(**call) for call in calls])
 
-    alone.together, alone.alike = together, alike  # type: ignore[attr-defined]
+    alone.together, alone.alike, alone.at_once = together, alike, at_once  # type: ignore[attr-defined]
     return alone
 
 
@@ -103,9 +103,10 @@ def alike(arrays: dict[str, npt.NDArray[Any]], settings: dict[str, Any]) -> str:
     return json.dumps([how, in_training(settings.get("mitigation")), shapes, train], sort_keys=True)
 
 
-def at_once(settings: dict[str, Any], device: str = "cpu") -> int:
-    """How many networks with these settings are trained at once: more would be no faster."""
-    return STACKED if device != "cpu" else max(1, CHANNELS // training_of(settings).width)
+def at_once(settings: dict[str, Any]) -> int:
+    """How many networks are trained at once by calls of a fit with these settings: more would be no faster."""
+    on_cpu = settings.get("device", "cpu") == "cpu"
+    return max(1, CHANNELS // training_of(settings["training"]).width) if on_cpu else STACKED
 
 
 def _answered(asking: Sequence[Asking]) -> list[dict[str, Any]]:

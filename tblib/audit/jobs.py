@@ -40,18 +40,17 @@ class Job:
     settings: dict[str, Any]
 
 
-def run_jobs(
-    jobs: list[Job], folder: Path, scheduler: str | None = None, what: str = "jobs", at_once: int = 1
-) -> list[dict[str, Any]]:
+def run_jobs(jobs: list[Job], folder: Path, scheduler: str | None = None, what: str = "jobs") -> list[dict[str, Any]]:
     """The results of all jobs, in their order; those found whole in `folder` are read, the others run and kept there.
+
+    Jobs that are alike are run several in one call, if their function has the attributes ``together``, ``alike`` and
+    ``at_once`` (`tblib.audit.fits.asks`).
 
     Args:
         jobs: in any number.
         folder: where results lie, one JSON file each; made where needed.
         scheduler: address of a Dask scheduler, as tcp://host:8786; None for this machine's cores.
         what: named in the progress bar.
-        at_once: how many jobs that are alike are run in one call, where their function has the attributes ``together``
-            and ``alike`` (`tblib.audit.fits.asks`).
 
     Raises:
         JobError: `distributed` is not installed, or no scheduler answers there.
@@ -60,7 +59,7 @@ def run_jobs(
     digests: dict[int, str] = {}
     files = [folder / f"{_key(job, digests)}.json" for job in jobs]
     found = [_kept(file) for file in files]
-    waiting = [group for group in _groups(jobs, at_once) if any(found[place] is None for place in group)]
+    waiting = [group for group in _groups(jobs) if any(found[place] is None for place in group)]
     with _workers(scheduler) if waiting else nullcontext():
         calls = (_called(jobs, group) for group in waiting)
         cores = 1 if any(job.settings.get("device", "cpu") != "cpu" for job in jobs) else -1  # no worker opens a card
@@ -87,7 +86,7 @@ def _digest(result: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(result).encode()).hexdigest()
 
 
-def _groups(jobs: list[Job], at_once: int) -> list[tuple[int, ...]]:
+def _groups(jobs: list[Job]) -> list[tuple[int, ...]]:
     """Places of jobs that are run in one call: of those that are alike.
 
     All such groups are of the same size, the last one filled up with its first job: how many networks are trained at
@@ -95,11 +94,12 @@ def _groups(jobs: list[Job], at_once: int) -> list[tuple[int, ...]]:
     """
     alike: dict[Any, list[int]] = {}
     for place, job in enumerate(jobs):
-        kind: Callable[..., str] | None = getattr(job.of, "alike", None)
-        alike.setdefault((job.of, kind(job.arrays, job.settings) if kind else place), []).append(place)
+        of: Any = job.of
+        key = of.alike(job.arrays, job.settings) if hasattr(of, "together") else place
+        alike.setdefault((of, key), []).append(place)
     groups = []
     for (of, _), places in alike.items():
-        size = at_once if hasattr(of, "together") else 1
+        size = of.at_once(jobs[places[0]].settings) if hasattr(of, "together") else 1
         for start in range(0, len(places), size):
             group = places[start : start + size]
             groups.append((*group, *group[:1] * (size - len(group))))

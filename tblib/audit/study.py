@@ -357,8 +357,7 @@ class Audit:
     def jobs(self, jobs: list[Job], what: str) -> list[dict[str, Any]]:
         """Results of jobs; each is saved in the run's ``audit`` folder as soon as it is available."""
         placed = [replace(job, settings=job.settings | {"device": self.device}) for job in jobs]
-        at_once = fits.at_once(self.training, self.device)
-        return run_jobs(placed, self.run.path("audit"), self.scheduler, what, at_once)
+        return run_jobs(placed, self.run.path("audit"), self.scheduler, what)
 
 
 def open_audit(
