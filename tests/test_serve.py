@@ -440,7 +440,7 @@ def test_a_kernel_ends_with_its_page(browser, voila_process, voila_page):
     before = kernels(server)
     view.reload(timeout=LATER)
     view.locator("data.probability").wait_for(timeout=LATER)
-    count(1, LATER / 1000)
+    count(1)
     assert len(before - kernels(server)) == 1  # that of the page
     leave(view)
     count(0)  # sooner than without a goodbye

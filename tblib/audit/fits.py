@@ -85,9 +85,11 @@ def asks(of: Callable[..., Asking]) -> Callable[..., dict[str, Any]]:
 
     @wraps(of)
     def alone(*arguments: Any, **named: Any) -> dict[str, Any]:
+        """What the fit returns, with a network trained by itself."""
         return _answered([of(*arguments, **named)])[0]
 
     def together(calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What each of these calls returns, with their networks trained at once."""
         return _answered([of(**call) for call in calls])
 
     alone.together, alone.alike, alone.at_once = together, alike, at_once  # type: ignore[attr-defined]
