@@ -16,7 +16,7 @@ from typing import Any
 
 from tblib import TblibError
 from tblib.report.completion import completed, offer
-from tblib.system.processes import end_without_search, signals_as_ctrl_c
+from tblib.system.processes import end_without_search, no_collection, signals_as_ctrl_c
 from tblib.system.shortages import shortage
 from tblib.system.text import RESEARCH_USE, did_you_mean
 
@@ -273,11 +273,12 @@ def _model_of(options: argparse.Namespace) -> Path:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    model = _model_of(options)
-    from tblib.predict.answers import told
-    from tblib.predict.files import films_named, need_new_file, predict_files
-    from tblib.predict.predictor import open_predictor
-    from tblib.system.files import write_table
+    with no_collection():  # torch alone makes 280,000 objects
+        model = _model_of(options)
+        from tblib.predict.answers import told
+        from tblib.predict.files import films_named, need_new_file, predict_files
+        from tblib.predict.predictor import open_predictor
+        from tblib.system.files import write_table
 
     if options.csv:
         need_new_file(options.csv)

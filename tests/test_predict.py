@@ -291,7 +291,7 @@ def test_a_map_is_shown_behind_both_gates_only(smoke, predictor, monkeypatch):
         "model": {"open": True, "correlation": 0.1, "limit": 0.7},
         "film": {"open": True, "correlation": 0.2, "limit": 0.7},
     }
-    monkeypatch.setattr("tblib.predict.predictor.gate", lambda *_, **__: gates["film"])
+    monkeypatch.setattr("tblib.audit.saliency.gate", lambda *_, **__: gates["film"])
     monkeypatch.setattr(type(smoke), "facts", lambda *_: {"saliency": {"gate": gates["model"]}})
     shown = predictor.attribution(answer)
     assert shown.found is not None

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from tblib.arrays import Floats
 from tblib.eda.sample import Shown
 from tblib.films.artefacts import TINT_VISIBLE
-from tblib.show.plots import CLASSES, FONT, INK, WIDTH, blank, counted, entry, legend_below, panels, plain, sns
+from tblib.show.plots import CLASSES, FONT, INK, WIDTH, blank, counted, entry, legend_below, panels, plain
 from tblib.show.text import percent
 
 CHANNELS = (("red", "#C0392B", "-"), ("green", "#1E8449", "--"), ("blue", "#2455A4", ":"))
@@ -90,6 +90,8 @@ def modes_finding(table: pd.DataFrame, classes: tuple[str, str]) -> str:
 
 def tint_figure(table: pd.DataFrame, classes: tuple[str, str]) -> Figure:
     """Hue against strength of the mean colour of each three-channel film, and the tint strengths per class."""
+    import seaborn as sns  # takes half a second, so it waits for the first figure
+
     seen = table["tint_strength"] > TINT_VISIBLE
     counts = {name: int(seen[table["label"] == name].sum()) for name in classes}
     most = max(counts, key=lambda name: counts[name]) if any(counts.values()) else ""

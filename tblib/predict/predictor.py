@@ -11,7 +11,6 @@ import pandas as pd
 from scipy.special import expit
 
 from tblib.arrays import Floats, Pixels, TblibError
-from tblib.audit.saliency import NO_GRADIENTS, gate, maps
 from tblib.catalogue import catalogued_database
 from tblib.classifiers.opened import Given, input_of, lungs_of, open_given, open_model, seen_by
 from tblib.classifiers.protocol import Calibration, Classifier, channels_of, logits_of, probabilities
@@ -221,6 +220,8 @@ class Predictor:
 
         These are the audit's gate for the model, if the run has one, and the same test on this film alone.
         """
+        from tblib.audit.saliency import NO_GRADIENTS, gate, maps  # with matplotlib, which a verdict does without
+
         network = self.network
         if network is None:
             return Attribution(None, NO_GRADIENTS)

@@ -1,6 +1,7 @@
 """Warnings: what to know about a film before trusting a model's prediction for it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import pandas as pd
@@ -8,7 +9,6 @@ import pandas as pd
 from tblib.arrays import Floats
 from tblib.catalogue import need_same_films
 from tblib.classifiers.likeness import Likeness, open_likeness
-from tblib.eda import prevalence
 from tblib.films.artefacts import artefacts, facts
 from tblib.films.cues import ON_FILMS
 from tblib.films.film import Film
@@ -34,16 +34,25 @@ class Background:
     """What a run knows about films and cues, for judging a single film. Create it with `open_background`.
 
     Attributes:
-        logits: class name -> float (n,), the model's logits of the run's test films.
-        shares: cue -> class name -> share of the database's films that carry it.
+        logits: class name -> float (n,), the model's logits of the run's test films; the negative class first.
+        catalogue: of the run's database.
         verdicts: cue -> the audit's verdict; empty without an audit.
         likeness: tells films like the training films from others.
     """
 
     logits: dict[str, Floats]
-    shares: dict[str, dict[str, float]]
+    catalogue: pd.DataFrame
     verdicts: dict[str, str]
     likeness: Likeness
+
+    @cached_property
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Cue -> class name -> share of the database's films that carry it."""
+        from tblib.eda import prevalence  # with matplotlib, which a verdict does without
+
+        negative, positive = self.logits
+        carried = prevalence.measure(self.catalogue, (negative, positive))
+        return {cue: dict(zip(rows["label"], rows["share"], strict=True)) for cue, rows in carried.groupby("cue")}
 
 
 def open_background(run: Run) -> Background:
@@ -58,11 +67,10 @@ def open_background(run: Run) -> Background:
     preparation = run.facts("preparation.json")
     test = judged(run.table("predictions.csv"))
     classes = preparation["negative"], preparation["positive"]
-    carried = prevalence.measure(run.table("catalogue.csv"), classes)
     audited = run.facts("shortcuts.json")["verdicts"] if run.path("shortcuts.json").is_file() else []
     return Background(
         {name: test.loc[test["label"] == name, "logit"].to_numpy() for name in classes},
-        {cue: dict(zip(rows["label"], rows["share"], strict=True)) for cue, rows in carried.groupby("cue")},
+        run.table("catalogue.csv"),
         {one["cue"]: one["verdict"] for one in audited},
         open_likeness(run),
     )

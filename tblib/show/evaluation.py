@@ -24,7 +24,6 @@ from tblib.show.plots import (
     panels,
     plain,
     short,
-    sns,
     tiles,
 )
 from tblib.show.text import estimate, estimates_table, how_many, own_point, percent, point_text
@@ -66,6 +65,8 @@ def _limits(value: dict[str, float]) -> tuple[float, float]:
 
 def confusion_figure(points: dict[str, dict[str, Any]], classes: tuple[str, str]) -> Figure:
     """One confusion matrix per operating point."""
+    import seaborn as sns  # takes half a second, so it waits for the first figure
+
     told = "; ".join(f"at {name}: " + counted(point["confusion"]) for name, point in points.items())
     first, cells = next(iter(points.items()))
     missed, false = cells["confusion"]["fn"], cells["confusion"]["fp"]

@@ -9,7 +9,6 @@ import io
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import lazy_loader
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +27,6 @@ from PIL import Image
 from tblib.arrays import Floats, Ints, Pixels
 from tblib.show.svg import size, svg
 
-sns = lazy_loader.load("seaborn")  # takes half a second to import, so it waits for the first figure
 BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito's palette for colour-blind readers
 CLASSES = (BLUE, VERMILION)  # of the negative and the positive class, and of nothing else
 INK, GREY, PURPLE, OCHRE = "#1A1A1A", "#6E6E6E", "#7B2D8E", "#8A6100"  # of all other series
@@ -117,6 +115,8 @@ def _show_signs_as_they_are(figure: Figure) -> None:
 
 
 def _style() -> Any:
+    import seaborn as sns  # takes half a second, so it waits for the first figure
+
     sizes = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), FONT)
     return {**sns.axes_style("whitegrid"), **sizes, "axes.titlesize": FONT + 0.5}
 

@@ -71,6 +71,17 @@ def end_without_search() -> None:
     atexit.register(gc.freeze)
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Collect no garbage inside the block: what imports make lives on, and it takes long to look through it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def workers() -> dict[str, Any]:
     """Options of joblib's `Parallel` for worker processes that end with this one and use its `scratch`."""
     return {"backend": "loky", "initializer": _begin_work, "initargs": (os.getpid(),), "temp_folder": str(scratch())}

@@ -251,10 +251,15 @@ def test_one_film_cold(benchmark, database, model, tmp_path):
     timed(benchmark, "one film, cold", 1, 5, lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True))
 
 
-@pytest.mark.parametrize("words", ["--help", "runn", "run -p epoch=3"])
-def test_help_and_mistyped_commands(benchmark, words):
+@pytest.mark.parametrize(
+    ("words", "told"), [("--help", "usage"), ("runn", "Did you mean run?"), ("run -p epoch 3", "Did you mean epochs?")]
+)
+def test_help_and_mistyped_commands(benchmark, words, told):
     command = [sys.executable, "-m", "tblib", *words.split()]
-    timed(benchmark, "the command line", 1, 5, lambda: subprocess.run(command, cwd=ROOT, capture_output=True))
+    done = timed(
+        benchmark, "the command line", 1, 5, lambda: subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    )
+    assert told in done.stdout + done.stderr
 
 
 def test_importing_what_the_eda_needs(benchmark):

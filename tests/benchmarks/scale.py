@@ -121,14 +121,15 @@ def edit(run: Run) -> None:
     assert len(films.rows) == min(audit.budget.films, len(audit.films))
 
 
-def on_workers(folder: Path, count: int, jobs: int = 8) -> float:
-    """Seconds in which a Dask cluster of so many processes trains small networks on SYNTHETIC noise."""
+def on_workers(folder: Path, count: int, jobs: int = 16) -> float:
+    """Seconds in which a Dask cluster of so many processes, of one thread each, trains small networks on SYNTHETIC
+    noise; each takes some seconds, as in an audit."""
     from distributed import LocalCluster
 
     rng = np.random.default_rng(0)
     arrays = {"images": rng.integers(0, 256, (120, SIZE, SIZE), dtype=np.uint8), "masks": np.ones((120, 1, 1), bool)}
     arrays |= {"target": np.arange(120) % 2, "train": np.arange(120) < 96}
-    settings: dict[str, Any] = {"name": "whole film", "training": {"epochs": 2}}
+    settings: dict[str, Any] = {"name": "whole film", "training": {"epochs": 8}}
     with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         for number in range(2):  # the first round imports and warms up
             begun = time.perf_counter()
