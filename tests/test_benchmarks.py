@@ -112,7 +112,7 @@ def kept_learning(folder: Path, way: str, best: dict[int, float], f1: float, sec
         rows = [{"val_f1": value, "seconds": seconds} for value in (0.1, reached)]
         place = folder / "learning" / "real" / f"{way}-{seed}.json"
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, {"history": rows, "test": {"auroc": 0.99, "f1": f1 + seed / 1e4}})
+        write_json(place, {"seed": seed, "history": rows, "test": {"auroc": 0.99, "f1": f1 + seed / 1e4}})
 
 
 def test_a_way_is_as_soon_as_half_of_its_seeds_and_equal_within_the_margin(tmp_path, monkeypatch):
@@ -128,6 +128,9 @@ def test_a_way_is_as_soon_as_half_of_its_seeds_and_equal_within_the_margin(tmp_p
     off = learning.compared("real", "reference")
     assert [row.equivalent for row in off] == [True, False]
     assert off[1].difference == pytest.approx(-0.05)
+    learning.place_of("real", "fast", 101).unlink()  # as in a study that was interrupted
+    (area, _) = learning.compared("real", "fast")
+    assert (area.n, area.difference) == (3, 0)
     told = learning.tables()
     assert "| reference | F1 | 0.8" in told
     assert "not shown to be equivalent" in told
