@@ -258,10 +258,10 @@ def _open(options: argparse.Namespace) -> int:
 
 def _model_of(options: argparse.Namespace) -> Path:
     """The model file that answers: the one named, or that of a run, which is told."""
-    from tblib.report.runs import NoRunError, described, described_run
-
     if options.model:
         return Path(options.model)
+    from tblib.report.runs import NoRunError, described, described_run
+
     if options.spec:
         raise NoRunError("--spec belongs to a model file of somebody else; name that, too: --model model.onnx")
     found = described_run(options.name)

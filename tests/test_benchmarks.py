@@ -121,10 +121,12 @@ def test_a_way_is_as_soon_as_half_of_its_seeds_and_equal_within_the_margin(tmp_p
     assert learning.times_to_result("real") == {}
     kept_learning(tmp_path, "careful", {100: 0.9, 101: 0.95, 102: 1.0, 103: 0.9}, f1=0.9)
     kept_learning(tmp_path, "fast", {100: 1.0, 101: 0.93, 102: 0.92, 103: 0.95}, f1=0.9, seconds=2)
-    kept_learning(tmp_path, "reference", {100: 0.95, 101: 0.1, 102: 0.1, 103: 0.1}, f1=0.85)
+    kept_learning(tmp_path, "reference", {100: 0.95, 101: 0.1, 102: 0.1, 103: 0.1}, f1=0.95)
     assert learning.aim("real") == pytest.approx(0.925)
     assert learning.times_to_result("real") == {"careful": 20, "reference": None, "fast": 4}
     assert [row.equivalent for row in learning.compared("real", "fast")] == [True, True]
+    assert [row.verdict for row in learning.compared("real", "reference")] == ["equivalent", "better"]
+    kept_learning(tmp_path, "reference", {100: 0.95, 101: 0.1, 102: 0.1, 103: 0.1}, f1=0.85)
     off = learning.compared("real", "reference")
     assert [row.equivalent for row in off] == [True, False]
     assert off[1].difference == pytest.approx(-0.05)
@@ -254,7 +256,7 @@ def test_the_machines_limits_name_the_bottleneck_of_training():
     limit = {"peak_bf16": 100.0, "training": trained, "cores": 2, "preparation": {"of which inflating, by zlib": 2.0}}
     assert limits.share_of_peak(limit) == pytest.approx(0.2)
     assert limits.share_of_inflating(limit | {"decoding": 1.25}) == pytest.approx(0.8)  # 1 ms on two cores
-    assert "bottleneck that is left in training is `slow` (60%); in preparation, decoding the PNG (75%)" in told
+    assert "What takes longest is `slow` in training (60%), and in preparation: decode the PNG (75%)." in told
 
 
 def test_a_study_stops_at_its_budget_and_says_what_is_missing(hospitals_zips, tmp_path, monkeypatch):

@@ -179,6 +179,13 @@ class Compared(NamedTuple):
         return self.low >= -MARGINS[self.name] and self.high <= MARGINS[self.name]
 
     @property
+    def verdict(self) -> str:
+        """In words: an interval that lies above 0 leaves the margin only by being better."""
+        if self.equivalent:
+            return "equivalent"
+        return "better" if self.low > 0 else "falls short: not shown to be equivalent"
+
+    @property
     def difference(self) -> float:
         """Of the means."""
         return self.own - self.other
@@ -216,11 +223,10 @@ def tables() -> str:
 
 
 def _compared(database: str, way: str, row: Compared) -> str:
-    verdict = "equivalent" if row.equivalent else "falls short: not shown to be equivalent"
     off = f"{row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})"
     name = {"auroc": "AUROC", "f1": "F1"}[row.name]
     beside = f"{row.own:.4f} | {row.other:.4f} | {off} | {row.n} | ±{MARGINS[row.name]:g}"
-    return f"| {database} | {way} | {name} | {beside} | {verdict} |"
+    return f"| {database} | {way} | {name} | {beside} | {row.verdict} |"
 
 
 def _learnt(databases: list[str]) -> list[str]:

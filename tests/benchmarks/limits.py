@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tblib.arrays import Normalisation
 from tblib.dataset import Augmentation, augment, augmentation_parameters, normalise
 from tblib.devices import keep_freed_memory, pick_precision
+from tblib.films.artefacts import artefacts
 from tblib.films.database import Database
 from tblib.films.film import open_film, resized
 from tblib.model import CNN, folded
@@ -59,12 +60,14 @@ def preparation(given: Database) -> dict[str, float]:
     decode, films = each(contents, lambda content: open_film(content, "film"))
     grey, greys = each(films, lambda film: film.grey)
     resize, _ = each(greys, lambda pixels: resized(pixels, SIZE))
+    cues, _ = each(films, lambda film: artefacts(film, 1))
     return {
         "read from the zip": read,
         "decode the PNG": decode,
         "of which inflating, by zlib": inflate,
         "to grey": grey,
         "resize": resize,
+        "look for cues, once, for the catalogue": cues,
     }
 
 
@@ -161,12 +164,13 @@ def table(content: dict[str, Any]) -> str:
     lines += ["", "| operator of a training step | share of its time |", "|---|---|"]
     lines += [f"| `{name}` | {share:.0%} |" for name, share in trained["operators"].items()]
     slowest, share = max(trained["operators"].items(), key=lambda item: item[1])
-    whole = sum(milliseconds for name, milliseconds in prepared.items() if not name.startswith("of which"))
+    steps = {name: milliseconds for name, milliseconds in prepared.items() if not name.startswith("of which")}
+    longest = max(steps, key=lambda name: steps[name])
     lines += [
         "",
-        f"The bottleneck that is left in training is `{slowest}` ({share:.0%}); in preparation, decoding the PNG",
+        f"What takes longest is `{slowest}` in training ({share:.0%}), and in preparation: {longest} "
+        f"({steps[longest] / sum(steps.values()):.0%}).",
     ]
-    lines[-1] += f" ({prepared['decode the PNG'] / whole:.0%})."
     return "\n".join(lines) + "\n"
 
 
