@@ -172,9 +172,7 @@ def would_run(run: Run, step: Step, settings: dict) -> None:
 def test_each_damage_of_each_file_ends_in_a_sentence_or_the_same_answer(run, film, capsys, monkeypatch):
     """Each answer is that of the whole run: a flipped digit is noticed by the digests in ``run.json``."""
     monkeypatch.setattr(kernel, "execute", would_run)
-    monkeypatch.setattr(
-        "tblib.predict.predictor.gate", lambda *_, **__: {"open": False, "correlation": 1.0, "limit": 0.7}
-    )
+    monkeypatch.setattr("tblib.audit.saliency.gate", lambda *_, **__: {"open": False, "correlation": 1.0, "limit": 0.7})
     readers = {"predict": asked_by_predict, "panel": asked_by_panel}
     before = {name: asked(run, film) for name, asked in readers.items()}
     for file in FILES:
