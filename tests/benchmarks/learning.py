@@ -132,8 +132,8 @@ def place_of(database: str, way: str, seed: int) -> Path:
 
 
 def results(database: str, way: str) -> list[dict[str, Any]]:
-    """What has been trained of one way, by seed."""
-    files = [place_of(database, way, seed) for seed in (STUDY | EXPLAINING)[database, way]]
+    """What has been trained of one way, by seed; nothing of a way that the database does not have."""
+    files = [place_of(database, way, seed) for seed in (STUDY | EXPLAINING).get((database, way), ())]
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
 
 
@@ -193,8 +193,6 @@ class Compared(NamedTuple):
 
 def compared(database: str, way: str) -> list[Compared]:
     """AUROC and F1 on test films beside the careful way's; the interval is Student's over differences by seed."""
-    if (database, way) not in STUDY | EXPLAINING:
-        return []
     own_by, other_by = ({each["seed"]: each["test"] for each in results(database, of)} for of in (way, "careful"))
     seeds = sorted(own_by.keys() & other_by.keys())
     rows = []
