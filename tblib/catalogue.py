@@ -21,7 +21,6 @@ from tblib.films.dicom import said
 from tblib.films.duplicates import THUMBNAIL, Thumbnail, duplicate_groups, duplicate_pairs
 from tblib.films.film import FilmError, open_film, resized
 from tblib.films.kaggle import download, mounted
-from tblib.phantoms.demo import demo_is_current, demo_name, write_demo
 from tblib.phantoms.presets import PRESETS, read_preset
 from tblib.run import Run, usable
 from tblib.system.files import ROOT, write_json, write_table
@@ -55,6 +54,8 @@ def find_data(data: str, films: int, seed: int, preset: str = "kaggle") -> Path:
         DatabaseError: the download from Kaggle failed.
     """
     if data == "demo":
+        from tblib.phantoms.demo import demo_is_current, demo_name, write_demo  # only who draws films waits for it
+
         table = read_preset(preset if preset in PRESETS else str(data_path(preset)))
         path = ROOT / "data" / demo_name(films, seed, table)
         return path if demo_is_current(path, films, seed, table) else write_demo(path, films, seed, table)

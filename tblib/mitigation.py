@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
-from skimage.morphology import convex_hull_image
 
 from tblib.arrays import Floats, Mask, Pixels, TblibError
 from tblib.films import edits
@@ -176,6 +175,8 @@ def _mapped(film: Pixels, levels: Floats) -> Pixels:
 
 def hull(lungs: Mask) -> Mask:
     """Bool (H, W): the convex hull of both lungs, bool (H, W), widened, so that no outline of a lung is left."""
+    from skimage.morphology import convex_hull_image  # few mitigations wait for it
+
     return np.asarray(distance_transform_edt(~convex_hull_image(lungs)) <= AROUND * len(lungs))
 
 

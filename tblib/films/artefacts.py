@@ -206,8 +206,9 @@ def _grey_levels(grey: Pixels) -> dict[str, Any]:
 def _flatness(levels: Pixels) -> float:
     """Evenness of the histogram of grey levels uint8 (n,), stretched from `TAILS` to black and white."""
     low, high = np.percentile(levels, TAILS)
-    stretched = ((levels - low) / max(float(high - low), 1.0)).clip(0, 1)
-    cumulative = np.bincount((255 * stretched).astype(np.uint8), minlength=256).cumsum() / levels.size
+    stretched = ((np.arange(256) - low) / max(float(high - low), 1.0)).clip(0, 1)
+    counts = np.bincount(levels, minlength=256)
+    cumulative = np.bincount((255 * stretched).astype(np.uint8), counts, 256).cumsum() / levels.size
     return 1 - float(np.abs(cumulative - np.arange(1, 257) / 256).max())
 
 

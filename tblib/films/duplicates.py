@@ -2,8 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from tblib.arrays import Ints, Pixels
 
@@ -35,6 +33,9 @@ def duplicate_pairs(thumbnails: Pixels, block: int = 2048) -> Ints:
 def duplicate_groups(count: int, pairs: Ints) -> Ints:
     """Int64 (N,): a group number for each film; films joined by a chain of pairs share one.
     Numbers follow the first film of each group, whatever the order of the pairs."""
+    from scipy.sparse import coo_matrix  # nobody else waits for these
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(len(pairs), dtype=bool)
     graph = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, labels = connected_components(graph, directed=False)

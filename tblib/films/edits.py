@@ -9,11 +9,11 @@ Films are uint8 (H, W) or (H, W, 3) red-green-blue, 0 black … 255 white.
 
 import io
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from scipy.ndimage import distance_transform_edt, uniform_filter
@@ -245,7 +245,13 @@ CAPITAL = 0.73  # height of a capital letter in these fonts, em
 @lru_cache(maxsize=64)
 def letter_font(name: str, size: float) -> ImageFont.FreeTypeFont:
     """One of matplotlib's fonts, by file name without extension; `size` in pixels per em."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)
+    return ImageFont.truetype(_fonts() / f"{name}.ttf", size)
+
+
+@cache
+def _fonts() -> Path:
+    """The folder of matplotlib's fonts. Matplotlib itself is not imported, for which a prediction would wait."""
+    return Path(str(distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf")))
 
 
 def white_rectangle(film: Pixels, box: Box, level: int = 255) -> Edited:

@@ -14,7 +14,6 @@ from tblib.films.depth import WHOLE, Scaled, Values, bit_depth, guessed_range, s
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-Floats = Floats
 LINEAR, EXACT = "LINEAR", "LINEAR_EXACT"
 FUNCTIONS = (LINEAR, EXACT, "SIGMOID")  # functions of a window (C.11.2.1.3)
 TEXT = ("DS", "IS", "LO", "SH", "UN", None)  # value representations that store numbers as text

@@ -32,6 +32,7 @@ CUTS = {False: (0.6, 1.0, 2.0), True: (1.0,)}  # thresholds for bright and for d
 LEAST_PEAK = 1.2  # contrast of a stroke's brightest pixel, times that of the film's bones
 MOST_READ = 16  # candidates compared with letters, the sharpest first
 GLYPH = 24  # px per side of the square in which strokes and letters are compared
+DRAWN = 96  # px per side of the square in which a letter is drawn; none leaves it when it is turned
 SIDES = {"L": "L", "R": "R", "Л": "Л", "Λ": "Л", "П": "П"}  # glyph -> side letter; Л is often cast as Λ
 OTHERS = "ABCDEFGHJKMNOPQSTUVWXYZ123456789↑-/"  # other characters of strokes
 FONTS = ("DejaVuSans-Bold", "DejaVuSans", "DejaVuSerif-Bold", "DejaVuSansMono-Bold")
@@ -207,7 +208,7 @@ def _read(inks: list[Floats]) -> list[Reading]:
     if not inks:
         return []
     glyphs, letters, outlines = _alphabet()
-    likeness = np.stack([_glyph(ink) for ink in inks]) @ glyphs.T  # (strokes, glyphs)
+    likeness = np.stack([_glyph(Image.fromarray(ink)) for ink in inks]) @ glyphs.T  # (strokes, glyphs)
     side = letters != ""
     best = np.where(side, likeness, -1).argmax(1)
     others = likeness[:, ~side].max(1)
@@ -217,15 +218,15 @@ def _read(inks: list[Floats]) -> list[Reading]:
     ]
 
 
-def _glyph(ink: Floats) -> Floats:
-    """Float (GLYPH²,): the stroke centred in a square, with mean 0 and length 1, so that products are correlations."""
-    height, width = (int(side) for side in ink.shape)
+def _glyph(ink: Image.Image) -> Floats:
+    """Float (GLYPH²,): the stroke, a picture of floats, centred in a square, with mean 0 and length 1, so that
+    products are correlations."""
+    width, height = ink.size
     scale = (GLYPH - 2) / max(height, width)
     size = max(2, round(width * scale)), max(2, round(height * scale))
     square = Image.new("F", (GLYPH, GLYPH))
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    small = Image.fromarray(np.asarray(ink, np.float32)).resize(size, resample)
-    square.paste(small, ((GLYPH - size[0]) // 2, (GLYPH - size[1]) // 2))
+    square.paste(ink.resize(size, resample), ((GLYPH - size[0]) // 2, (GLYPH - size[1]) // 2))
     values = np.asarray(square).ravel()
     values = values - values.mean()
     length = float(np.linalg.norm(values))
@@ -238,9 +239,9 @@ def _alphabet() -> tuple[Floats, npt.NDArray[np.str_], Mask]:
     glyphs, letters, outlines = [], [], []
     for picture, letter, outline, slants in _pictures():
         for mirrored in (picture, ImageOps.mirror(picture)):
-            for turn in (quarter + slant for quarter in QUARTERS for slant in slants):
-                turned = mirrored.rotate(turn, Image.Resampling.BILINEAR)
-                glyphs.append(_glyph(np.asarray(turned.crop(turned.getbbox()), np.float32)))
+            slanted = [mirrored.rotate(slant, Image.Resampling.BILINEAR) for slant in slants]
+            for turned in (each.rotate(quarter) for quarter in QUARTERS for each in slanted):
+                glyphs.append(_glyph(turned.crop(turned.getbbox()).convert("F")))
                 letters.append(letter)
                 outlines.append(outline)
     return np.stack(glyphs), np.array(letters), np.array(outlines)
@@ -260,11 +261,11 @@ def _pictures() -> Iterator[tuple[Image.Image, str, bool, tuple[int, ...]]]:
 
 
 def _picture(glyph: str, font: str, narrow: float, outline: int = 0) -> Image.Image:
-    picture = Image.new("L", (160, 160))
-    drawn = ImageDraw.Draw(picture)
+    picture = Image.new("L", (DRAWN, DRAWN))
+    drawn, middle = ImageDraw.Draw(picture), (DRAWN // 2, DRAWN // 2)
     fill = 0 if outline else 255
-    drawn.text((80, 80), glyph, fill, letter_font(font, 64), "mm", stroke_width=outline, stroke_fill=255)
-    return ImageOps.pad(picture.resize((round(160 * narrow), 160)), (160, 160)) if narrow != 1 else picture
+    drawn.text(middle, glyph, fill, letter_font(font, 64), "mm", stroke_width=outline, stroke_fill=255)
+    return ImageOps.pad(picture.resize((round(DRAWN * narrow), DRAWN)), picture.size) if narrow != 1 else picture
 
 
 def features(candidate: Candidate, reading: Reading, shape: tuple[int, ...]) -> tuple[float, ...]:

@@ -67,7 +67,7 @@ def predict_files(
     paths, rows = list(files), []
     step = TOGETHER if predictor.network else 1
     predictor.background  # noqa: B018  (loaded once, before threads ask for it)
-    with Parallel(n_jobs=-1 if predictor.network else 1, prefer="threads") as threads:
+    with Parallel(n_jobs=-1 if predictor.network and len(paths) > 1 else 1, prefer="threads") as threads:
         for start in range(0, len(paths), step):
             looked = threads(delayed(_looked)(predictor, path, warn) for path in paths[start : start + step])
             rows += _rows(predictor, paths[start : start + step], looked, point or predictor.own_point)

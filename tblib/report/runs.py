@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tblib.arrays import TblibError
-from tblib.report.terminal import print_table
 from tblib.run import GIVEN, STEPS, Run, run_folder
 from tblib.show.text import NONE
 from tblib.system.files import ROOT
@@ -106,6 +105,8 @@ def _latest(times: list[str]) -> datetime | None:
 
 def print_runs() -> None:
     """Print one row per run, the newest first."""
+    from tblib.report.terminal import print_table  # no other command waits for it
+
     rows = [
         (one.run.name, one.data, f"{one.finished:%Y-%m-%d %H:%M}" if one.finished else NONE, one.state, one.headline)
         for one in listed()
