@@ -175,7 +175,7 @@ def _mapped(film: Pixels, levels: Floats) -> Pixels:
 
 def hull(lungs: Mask) -> Mask:
     """Bool (H, W): the convex hull of both lungs, bool (H, W), widened, so that no outline of a lung is left."""
-    from skimage.morphology import convex_hull_image  # few mitigations wait for it
+    from skimage.morphology import convex_hull_image  # other mitigations do not wait for it
 
     return np.asarray(distance_transform_edt(~convex_hull_image(lungs)) <= AROUND * len(lungs))
 

@@ -33,7 +33,7 @@ def duplicate_pairs(thumbnails: Pixels, block: int = 2048) -> Ints:
 def duplicate_groups(count: int, pairs: Ints) -> Ints:
     """Int64 (N,): a group number for each film; films joined by a chain of pairs share one.
     Numbers follow the first film of each group, whatever the order of the pairs."""
-    from scipy.sparse import coo_matrix  # nobody else waits for these
+    from scipy.sparse import coo_matrix  # others do not wait for these
     from scipy.sparse.csgraph import connected_components
 
     ones = np.ones(len(pairs), dtype=bool)

@@ -62,6 +62,7 @@ EXPLAINING = {  # trained on demand
     **{("real", way): FEW for way in RECIPES["real"] if way.startswith("fast-")},
     ("demo", "demo.yml"): SEEDS,
 }
+COMPARED = ("reference", "fast", "demo.yml")  # with the careful way
 MARGINS = {"auroc": 0.005, "f1": 0.02}  # differences that do not matter
 LEVEL = 0.95
 
@@ -132,9 +133,14 @@ def place_of(database: str, way: str, seed: int) -> Path:
 
 
 def results(database: str, way: str) -> list[dict[str, Any]]:
-    """What has been trained of one way, by seed; nothing of a way that the database does not have."""
-    files = [place_of(database, way, seed) for seed in (STUDY | EXPLAINING).get((database, way), ())]
+    """What has been trained of one way, by seed."""
+    files = [place_of(database, way, seed) for seed in (STUDY | EXPLAINING)[database, way]]
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+
+
+def trained_on(database: str) -> list[str]:
+    """The ways that have been trained on a database, in the order of the study."""
+    return [way for of, way in STUDY | EXPLAINING if of == database and results(database, way)]
 
 
 def aim(database: str) -> float:
@@ -156,8 +162,8 @@ def times_to_result(database: str) -> dict[str, float | None]:
     """Way -> seconds by which half of its seeds had reached the `aim`; None if fewer did. Empty without results."""
     if not results(database, "careful"):
         return {}
-    ways = [way for of, way in STUDY if of == database and results(database, way)]
-    times = {way: [reached(each["history"], aim(database)) for each in results(database, way)] for way in ways}
+    ways, wanted = trained_on(database), aim(database)
+    times = {way: [reached(each["history"], wanted) for each in results(database, way)] for way in ways}
     halves = {way: median_low(of) for way, of in times.items()}
     return {way: time if np.isfinite(time) else None for way, time in halves.items()}
 
@@ -214,7 +220,7 @@ def tables() -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for database in known:
-        for way in ("reference", "fast", "demo.yml"):
+        for way in (way for way in trained_on(database) if way in COMPARED):
             lines += [_compared(DATABASES[database], way, row) for row in compared(database, way)]
     lines += ["", *_learnt(known)]
     return "\n".join(lines) + "\n"
@@ -235,8 +241,7 @@ def _learnt(databases: list[str]) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for database in databases:
-        ways = [way for of, way in STUDY | EXPLAINING if of == database and results(database, way)]
-        lines += [_of_way(database, way) for way in ways]
+        lines += [_of_way(database, way) for way in trained_on(database)]
     return lines
 
 
